@@ -1,0 +1,15 @@
+package failpoint
+
+// Points lists every failpoint, so that the crash tests can go through all of them.
+var Points = []string{
+	"lease/issue/after-intent",     // the pending row is durable, nothing was sent to the target
+	"lease/issue/after-create",     // the user exists, the lease is still pending
+	"lease/issue/after-activate",   // the lease is active, the client has no answer
+	"lease/renew/after-extend",     // the target's expiry moved, the lease's did not
+	"lease/renew/after-commit",     // both moved, the client has no answer
+	"lease/revoke/after-mark",      // the lease is revoking, the user still exists
+	"lease/revoke/after-drop",      // the user is gone, the row is still there
+	"database/rotate/after-stage",  // the next root password is durable, the database still has the old one
+	"database/rotate/after-alter",  // the database has the next password, the row still calls it staged
+	"database/rotate/after-commit", // rotation is complete, the client has no answer
+}

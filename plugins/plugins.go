@@ -1,0 +1,105 @@
+// Package plugins is the contract for target databases.
+//
+// A plugin makes, changes and drops users. It never chooses a name: the caller chose it and recorded it before. Each
+// database has a package below this one; plugintest holds the suite that all of them pass.
+package plugins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"leasehold/internal/secret"
+)
+
+// Driver opens databases of one kind. It has no state.
+type Driver interface {
+	// Open checks the settings and prepares a pool. It does not connect. Errors are safe to show: they name the
+	// setting and never hold a secret.
+	Open(s Settings) (Database, error)
+	// Usernames says what names the database accepts, and how a name is made when nothing else is configured.
+	Usernames() Usernames
+	// CredentialTypes are the kinds of credential that a role may ask for.
+	CredentialTypes() []string
+}
+
+// Settings are a connection's details as the operator wrote them, the password included. Values have the JSON types
+// of the request: string, json.Number, bool, []any, map[string]any.
+type Settings map[string]any
+
+// Usernames are the limits of user names.
+type Usernames struct {
+	MaxLength int    // bytes
+	Template  string // Go template of the default name, in the language of username_template
+}
+
+// Database is one configured target. Safe for concurrent use; calls run in parallel up to the pool's limit.
+// Every error is an *Error.
+type Database interface {
+	// Verify connects and asks for a sign of life.
+	Verify(ctx context.Context) error
+	// CreateUser makes the user, all or nothing where the database's DDL allows it.
+	CreateUser(ctx context.Context, u User) error
+	// AlterUser changes the password or the expiry of a user.
+	AlterUser(ctx context.Context, name string, c Change) error
+	// DropUser removes the user. Nil is a post-condition: it looked, and the user is not there. With statements those
+	// run instead of the plugin's own; it looks afterwards all the same.
+	DropUser(ctx context.Context, name string, statements []string) error
+	// MaxOpen is how many calls may run at once.
+	MaxOpen() int
+	Close() error
+}
+
+// Lister is an optional ability: the names of the users whose names begin with a prefix.
+type Lister interface {
+	Users(ctx context.Context, prefix string) ([]string, error)
+}
+
+// User is a user to be made.
+type User struct {
+	Name       string
+	Password   secret.Text
+	Expiration time.Time // when the database itself should refuse the login; zero: never
+	Statements []string  // the role's creation statements; never empty
+}
+
+// Change is what AlterUser changes; zero fields are left alone.
+type Change struct {
+	Password   secret.Text
+	Expiration time.Time
+	Statements []string // the role's or connection's statements; empty: the plugin's own
+}
+
+// Class says what is known after a failed call.
+type Class int
+
+const (
+	Unknown     Class = iota // it was sent and not answered: it may or may not have happened
+	Unreachable              // nothing was sent
+	Refused                  // the database answered no; nothing was changed; it may agree later
+	Permanent                // the database answered no, and trying again is useless
+)
+
+func (c Class) String() string {
+	return [...]string{"unknown", "unreachable", "refused", "permanent"}[c]
+}
+
+// Error is a failed call. Its text holds no password and no connection URL: the plugin took them out.
+type Error struct {
+	Op    string // what was being done: "create user", "connect"
+	Class Class
+	Err   error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// ClassOf is the class of err, Unknown when it is not an *Error.
+func ClassOf(err error) Class {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Class
+	}
+	return Unknown
+}
