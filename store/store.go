@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"leasehold/internal/clock"
+	"leasehold/store/keyring"
+)
+
+var (
+	// ErrNoRow says that a QueryRow found nothing.
+	ErrNoRow = sql.ErrNoRows
+	// ErrSealed says that the store has no keyring: nothing can be sealed, opened or indexed.
+	ErrSealed = errors.New("the store is sealed")
+	// ErrTampered says that a sealed value was edited, moved, swapped, or comes from another store.
+	ErrTampered = keyring.ErrTampered
+	// ErrConflict says that a unique constraint refused a row.
+	ErrConflict = errors.New("the row exists already")
+)
+
+// Config opens a store. All fields are required.
+type Config struct {
+	// Dialect is the database: sqlite.New or postgres.New.
+	Dialect Dialect
+	// Clock is where Tx.Now comes from, unless the dialect has a clock that all nodes share.
+	Clock clock.Clock
+	// Migrations are the tables of every package, in the order in which they are made.
+	Migrations []Migration
+}
+
+// Dialect is what differs between the SQL databases.
+type Dialect interface {
+	// Name is "sqlite" or "postgresql".
+	Name() string
+	// Open connects. write runs Updates, read runs Views; they may be the same.
+	Open(ctx context.Context) (write, read *sql.DB, err error)
+	// Close releases what Open took besides the two pools, which are closed before.
+	Close() error
+	// Embedded says that statements run in this process, by one writer at a time: they are then never interrupted, and
+	// Updates share commits.
+	Embedded() bool
+	// Types are the replacements for the upper-case words in the SQL of migrations.
+	Types() map[string]string
+	// ClaimSuffix ends a select that claims rows: "for update skip locked", or "".
+	ClaimSuffix() string
+	// Now is the time of a transaction by a clock that all nodes share; the zero time: there is none.
+	Now(ctx context.Context, tx *sql.Tx) (time.Time, error)
+	// LockSchema keeps others from migrating until tx ends.
+	LockSchema(ctx context.Context, tx *sql.Tx) error
+	// Retryable says that the same transaction may succeed when it is run again.
+	Retryable(err error) bool
+	// Conflict says that a unique constraint refused a row.
+	Conflict(err error) bool
+}
+
+// Store is an open store. Safe for concurrent use.
+type Store struct {
+	dialect     Dialect
+	clock       clock.Clock
+	write, read *sql.DB
+	id          string
+	sealed      []SealedColumn
+	cells       map[[2]string]struct{} // table and column of each sealed column
+
+	keys   atomic.Pointer[keyring.Keyring]
+	reload atomic.Pointer[Reload]
+	last   atomic.Int64 // the latest time that an Update has used, in microseconds
+}
+
+// Reload reads the keyring anew, in the transaction that met a cell whose key is not in the present one.
+type Reload func(tx *Tx) (*keyring.Keyring, error)
+
+// Open connects, runs the migrations that are still to be done, and checks that the schema is the one that this
+// program knows. The store is locked until Unlock.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	switch {
+	case cfg.Dialect == nil:
+		return nil, errors.New("open the store: Dialect is missing")
+	case cfg.Clock == nil:
+		return nil, errors.New("open the store: Clock is missing")
+	}
+	write, read, err := cfg.Dialect.Open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	s := &Store{dialect: cfg.Dialect, clock: cfg.Clock, write: write, read: read, cells: map[[2]string]struct{}{}}
+	for _, m := range cfg.Migrations {
+		for _, c := range m.Sealed {
+			s.sealed = append(s.sealed, c)
+			s.cells[[2]string{c.Table, c.Column}] = struct{}{}
+		}
+	}
+	if err := s.migrate(ctx, cfg.Migrations); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// Close ends all connections and wipes the keys. Transactions that are under way fail.
+func (s *Store) Close() error {
+	s.Lock()
+	err := s.write.Close()
+	if s.read != s.write {
+		err = errors.Join(err, s.read.Close())
+	}
+	if err := errors.Join(err, s.dialect.Close()); err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
+}
+
+// ID is the store's random name, made with its first tables and bound into every cell.
+func (s *Store) ID() string { return s.id }
+
+// Dialect is the name of the database: "sqlite" or "postgresql".
+func (s *Store) Dialect() string { return s.dialect.Name() }
+
+// Unlock gives the store its keys. The store wipes them when it is locked.
+func (s *Store) Unlock(k *keyring.Keyring) { s.keys.Store(k) }
+
+// Lock takes the keys away and wipes them. Transactions that are under way can seal and open no more.
+func (s *Store) Lock() {
+	if k := s.keys.Swap(nil); k != nil {
+		k.Wipe()
+	}
+}
+
+// Unlocked says whether the store has its keys.
+func (s *Store) Unlocked() bool { return s.keys.Load() != nil }
+
+// Keyring is what the store seals with, or nil while it is locked.
+func (s *Store) Keyring() *keyring.Keyring { return s.keys.Load() }
+
+// OnUnknownKey sets how the keyring is read again when a cell names a key that is not in it, as happens after another
+// node has rotated.
+func (s *Store) OnUnknownKey(fn Reload) { s.reload.Store(&fn) }
+
+// View runs fn on a read-only snapshot.
+func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	return s.run(ctx, s.read, &sql.TxOptions{ReadOnly: true, Isolation: s.isolation(sql.LevelRepeatableRead)}, fn)
+}
+
+// Update runs fn in a serialisable transaction, and returns once it is durable. fn may run again: no I/O in it but tx,
+// and no change to captured variables that is not undone at its top.
+func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	return s.run(ctx, s.write, &sql.TxOptions{Isolation: s.isolation(sql.LevelSerializable)}, fn)
+}
+
+func (s *Store) isolation(l sql.IsolationLevel) sql.IsolationLevel {
+	if s.dialect.Embedded() {
+		return sql.LevelDefault
+	}
+	return l
+}
+
+func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(*Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.dialect.Embedded() {
+		ctx = context.WithoutCancel(ctx)
+	}
+	sqlTx, err := db.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = sqlTx.Rollback() }() // after a commit this does nothing
+	tx := &Tx{ctx: ctx, store: s, tx: sqlTx}
+	if err := tx.begin(); err != nil {
+		return err
+	}
+	if err := tx.result(fn(tx)); err != nil {
+		return err
+	}
+	if opts.ReadOnly {
+		return nil
+	}
+	if err := sqlTx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	for _, fn := range tx.after {
+		fn()
+	}
+	return nil
+}

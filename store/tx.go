@@ -1,0 +1,224 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"leasehold/store/keyring"
+)
+
+// Cell names where a sealed value stands; it is bound into the seal. Table and Column are declared in a migration, Key
+// is the value of the row's KeyColumn.
+type Cell struct{ Table, Column, Key string }
+
+// Tx is one transaction. It is for one goroutine, and for the function it was given to.
+//
+// After a statement has failed the transaction can only end: later statements fail with the same error, and so does
+// the View or Update, whatever its function returns. A QueryRow that finds nothing is no failure. The rows of a Query
+// are read to their end and closed before the next statement.
+type Tx struct {
+	ctx   context.Context
+	store *Store
+	tx    *sql.Tx
+	now   time.Time
+	keys  *keyring.Keyring // in place of the store's, see UseKeyring
+	after []func()
+	err   error // the first statement that failed
+}
+
+func (tx *Tx) begin() error {
+	now, err := tx.store.dialect.Now(tx.ctx, tx.tx)
+	if err != nil {
+		return fmt.Errorf("read the database's clock: %w", err)
+	}
+	if now.IsZero() {
+		now = tx.store.clock.Now()
+	}
+	now = now.UTC().Truncate(time.Microsecond)
+	// The clock may have been set back; the store's time is not.
+	for {
+		last := tx.store.last.Load()
+		if now.UnixMicro() <= last {
+			now = time.UnixMicro(last).UTC()
+			break
+		}
+		if tx.store.last.CompareAndSwap(last, now.UnixMicro()) {
+			break
+		}
+	}
+	tx.now = now
+	return nil
+}
+
+// result is what the transaction's end is decided by, given what its function returned.
+func (tx *Tx) result(err error) error {
+	switch {
+	case err == nil:
+		return tx.err
+	case tx.store.dialect.Conflict(err) && !errors.Is(err, ErrConflict): // from a Row, which holds the driver's error
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// failed notes and classifies the error of a statement.
+func (tx *Tx) failed(err error) error {
+	if tx.store.dialect.Conflict(err) {
+		err = fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+// Now is the transaction's instant: UTC, whole microseconds, never before that of the last commit.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Exec runs a statement and says how many rows it changed. Errors: ErrConflict.
+func (tx *Tx) Exec(q string, args ...any) (rows int64, err error) {
+	if tx.err != nil {
+		return 0, tx.err
+	}
+	res, err := tx.tx.ExecContext(tx.ctx, q, args...)
+	if err != nil {
+		return 0, tx.failed(err)
+	}
+	rows, err = res.RowsAffected()
+	if err != nil {
+		return 0, tx.failed(err)
+	}
+	return rows, nil
+}
+
+// Query runs a statement that returns rows. Errors: ErrConflict.
+func (tx *Tx) Query(q string, args ...any) (*sql.Rows, error) {
+	if tx.err != nil {
+		return nil, tx.err
+	}
+	rows, err := tx.tx.QueryContext(tx.ctx, q, args...)
+	if err != nil {
+		return nil, tx.failed(err)
+	}
+	return rows, nil
+}
+
+// QueryRow runs a statement that returns one row at most. Scan says ErrNoRow when there is none. A conflict is told by
+// the View or Update as ErrConflict; Scan has the driver's error.
+func (tx *Tx) QueryRow(q string, args ...any) *sql.Row {
+	ctx := tx.ctx
+	if tx.err != nil {
+		// A Row cannot be made with an error of our own: the cancelled context keeps the statement from running.
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		cancel(tx.err)
+	}
+	row := tx.tx.QueryRowContext(ctx, q, args...)
+	if err := row.Err(); err != nil && tx.err == nil {
+		_ = tx.failed(err)
+	}
+	return row
+}
+
+// UseKeyring makes this transaction seal and open with k, whatever the store has: for the transaction that makes the
+// store's first keyring.
+func (tx *Tx) UseKeyring(k *keyring.Keyring) { tx.keys = k }
+
+func (tx *Tx) keyring() (*keyring.Keyring, error) {
+	if tx.keys != nil {
+		return tx.keys, nil
+	}
+	if k := tx.store.keys.Load(); k != nil {
+		return k, nil
+	}
+	return nil, ErrSealed
+}
+
+func (tx *Tx) place(c Cell) (keyring.Place, error) {
+	if _, declared := tx.store.cells[[2]string{c.Table, c.Column}]; !declared {
+		return keyring.Place{}, fmt.Errorf("column %s.%s is not declared as sealed in a migration", c.Table, c.Column)
+	}
+	return keyring.Place{Store: tx.store.id, Table: c.Table, Column: c.Column, Key: c.Key}, nil
+}
+
+// Seal seals plain for one cell. Errors: ErrSealed, and a cell that no migration declares.
+func (tx *Tx) Seal(c Cell, plain []byte) ([]byte, error) {
+	k, err := tx.keyring()
+	if err != nil {
+		return nil, err
+	}
+	place, err := tx.place(c)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := k.Seal(place, plain)
+	return sealed, sealedError(err)
+}
+
+// Open opens the value of one cell. Errors: ErrSealed, ErrTampered, and a cell that no migration declares.
+func (tx *Tx) Open(c Cell, sealed []byte) ([]byte, error) {
+	k, err := tx.keyring()
+	if err != nil {
+		return nil, err
+	}
+	place, err := tx.place(c)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := k.Open(place, sealed)
+	if errors.Is(err, keyring.ErrUnknownKey) {
+		plain, err = tx.openReloaded(k, place, sealed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s.%s: %w", c.Table, c.Column, sealedError(err))
+	}
+	return plain, nil
+}
+
+// openReloaded reads the keyring once more, because another node may have rotated, and tries again.
+func (tx *Tx) openReloaded(k *keyring.Keyring, place keyring.Place, sealed []byte) ([]byte, error) {
+	reload := tx.store.reload.Load()
+	if reload == nil {
+		return nil, ErrTampered
+	}
+	newer, err := (*reload)(tx)
+	if err != nil {
+		return nil, fmt.Errorf("reload the keyring: %w", err)
+	}
+	if err := k.Adopt(newer); err != nil {
+		return nil, err
+	}
+	plain, err := k.Open(place, sealed)
+	if errors.Is(err, keyring.ErrUnknownKey) {
+		return nil, ErrTampered
+	}
+	return plain, err
+}
+
+// Index is a blind index: a keyed hash of value, 64 lower-case hexadecimal digits, different for each purpose.
+// Errors: ErrSealed.
+func (tx *Tx) Index(purpose string, value []byte) (string, error) {
+	k, err := tx.keyring()
+	if err != nil {
+		return "", err
+	}
+	index, err := k.Index(purpose, value)
+	return index, sealedError(err)
+}
+
+// sealedError tells a keyring that was wiped meanwhile as a store that is locked.
+func sealedError(err error) error {
+	if errors.Is(err, keyring.ErrWiped) {
+		return ErrSealed
+	}
+	return err
+}
+
+// ClaimSuffix ends a select that claims rows, so that two nodes do not wait for each other.
+func (tx *Tx) ClaimSuffix() string { return tx.store.dialect.ClaimSuffix() }
+
+// AfterCommit has fn called once the transaction is durable, before Update returns.
+func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }
