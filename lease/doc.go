@@ -1,0 +1,51 @@
+// Package lease sees to it that whatever was made outside for a client goes away again.
+//
+// [Manager.Issue] is the only way to make something outside that must be undone. [Manager.Renew] and [Manager.Revoke]
+// change it, [Manager.Reap] undoes what is due. Nothing about leases is kept in memory: every duty is a row with a
+// due_at, and whoever claims the row does the work.
+//
+// # The protocol of Issue
+//
+// After each step, this is what is durable, and what happens when the process dies there:
+//
+//  1. Lease id and user name are chosen. Durable: nothing. Nobody has anything to clean up.
+//  2. Transaction A writes the intent: a row with state pending, the user name and revocation recipe sealed in it,
+//     due when the time for creating has run out. The token must be alive in this transaction. Durable: the intent.
+//     The reaper finds it when it is due, finds no user, and forgets it after the sweeps.
+//  3. The target makes the user, under a deadline. Durable: intent and user. The reaper drops the user.
+//  4. Transaction B makes the row active, due at the lease's end; it demands that nobody else has taken the row and that
+//     the token is still alive. Durable: an active lease. A client that never saw it loses nothing; the reaper
+//     revokes it at its end.
+//  5. The caller gets the record. Only now may a password leave the process.
+//
+// When 3 or 4 fails, the user is dropped under a fresh deadline. If every statement was answered and the drop was
+// verified, the row goes. If the outcome is unknown, the row stays for the reaper.
+//
+// # States
+//
+//	           intent                created                   revoke, expiry, dead token
+//	(nothing) -------> pending -----------------> active ---------------------------------+
+//	                      | due, or failed                                                v
+//	                      +-----------------------------------------------------------> revoking --gone--> (row deleted)
+//	                                                                                     |   ^
+//	                                                              refused at the target  +---+ again, with back-off
+//
+// # Late creates
+//
+// A CREATE USER may take effect after its sender gave up or died, so one clean drop of a lease that never became active
+// proves nothing. Such a row is swept three times more, at 1, 10 and 60 times the time allowed for creating, before
+// it goes.
+//
+// # Order of effects
+//
+// The record of a credential outlives the credential. Renewal moves the target's own expiry first and the row's second;
+// revocation commits the state revoking first and drops second. A crash in between leaves a credential that ends
+// before its record, never one that nobody knows of. What is promised is at least one verified drop for each user;
+// dropping is idempotent, so the effect is once.
+//
+// # Claims
+//
+// A claim moves due_at ahead by the claim time and bumps version. No lock or transaction is held while the target is
+// called. The write that finishes the work names the version, so a worker whose claim has lapsed changes nothing,
+// and a dead worker's rows come back by themselves.
+package lease

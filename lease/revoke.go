@@ -1,0 +1,300 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"leasehold/internal/errs"
+	"leasehold/internal/failpoint"
+	"leasehold/store"
+)
+
+// pageSize is how many leases one statement of a bulk operation touches.
+const pageSize = 256
+
+// claimTime is how long a claimed row is left alone by everybody else. It is longer than one revocation may take.
+func (m *Manager) claimTime() time.Duration { return 2 * m.RevokeBudget }
+
+// Revoke ends a lease. With sync it returns when the target's user is verified gone; without, once the reaper is bound to
+// do it. An unknown lease is no error.
+//
+// A synchronous revocation that the target clearly refuses leaves an active lease as it was: the caller knows. One whose
+// outcome is unknown, or whose token is dead, stays with the reaper.
+//
+// Errors: Invalid (the target refused). Wire: sys/leases/revoke.
+func (m *Manager) Revoke(ctx context.Context, id string, sync bool) error {
+	if !sync {
+		return m.condemn(ctx, id, id+"\x00")
+	}
+	claimed, err := m.claimRange(ctx, id, id+"\x00", 1)
+	if err != nil || len(claimed) == 0 {
+		return err
+	}
+	return m.revokeNow(ctx, claimed[0])
+}
+
+// RevokePrefix ends all leases whose ids begin with prefix and a slash, or are prefix itself. With sync every one is
+// tried; the first refusal is returned.
+//
+// Errors: Invalid (the target refused). Wire: sys/leases/revoke-prefix.
+func (m *Manager) RevokePrefix(ctx context.Context, prefix string, sync bool) error {
+	from, to := prefixRange(prefix)
+	if !sync {
+		return m.condemn(ctx, from, to)
+	}
+	return m.revokeRange(ctx, from, to, m.revokeNow)
+}
+
+// RevokeForce forgets all leases below prefix, also those that the engine fails to revoke. What remains at the target is
+// the operator's to clean up; each such lease is logged.
+//
+// Wire: sys/leases/revoke-force.
+func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
+	from, to := prefixRange(prefix)
+	return m.revokeRange(ctx, from, to, func(ctx context.Context, c claim) error {
+		if err := m.undo(ctx, c.Record); err != nil {
+			m.Log.Warn("forgetting a lease by force: its user may still exist at the target", "lease_id", c.ID, "error", err)
+		}
+		return m.forget(ctx, c.Record)
+	})
+}
+
+// RevokeMount ends all leases of a mount that takes no new requests. It returns when none is left, or with the first
+// refusal.
+//
+// Errors: Invalid (a target refused), Conflict (the outcome of a creation is still unknown; its sweeps come first).
+func (m *Manager) RevokeMount(ctx context.Context, mountUUID string) error {
+	for {
+		claimed, err := m.claim(ctx, `SELECT seq FROM leases
+			WHERE target IN (SELECT seq FROM lease_targets WHERE mount = $1) LIMIT $2`, mountUUID, pageSize)
+		if err != nil {
+			return err
+		}
+		if len(claimed) == 0 {
+			return m.Store.Update(ctx, func(tx *store.Tx) error {
+				_, err := tx.Exec(`DELETE FROM lease_targets WHERE mount = $1
+					AND NOT EXISTS (SELECT 1 FROM leases WHERE target = lease_targets.seq)`, mountUUID)
+				return err
+			})
+		}
+		err = m.each(claimed, func(c claim) error {
+			if err := m.undo(ctx, c.Record); err != nil {
+				m.setback(ctx, c.Record, err)
+				return revocationRefused(err)
+			}
+			if c.sweeps > 0 { // a late create could land after the mount is gone, and nobody would know how to undo it
+				return errors.Join(errs.New(errs.Conflict, "a credential of this mount is just being created: try again in a moment"),
+					m.settle(ctx, c.Record))
+			}
+			return m.forget(ctx, c.Record)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// DueByToken makes up to limit leases of a dead token due at once, and says how many it found.
+func (m *Manager) DueByToken(tx *store.Tx, token int64, limit int) (int, error) {
+	n, err := tx.Exec(`UPDATE leases SET state = 'revoking', due_at = $1, version = version + 1
+		WHERE seq IN (SELECT seq FROM leases WHERE token = $2 AND token <> 0 AND state <> 'revoking' LIMIT $3)`,
+		store.Micros(tx.Now()), token, limit)
+	if n > 0 {
+		tx.AfterCommit(m.wakeUp)
+	}
+	return int(n), err
+}
+
+// DueByTarget makes all leases of a target due at once: its connection is being deleted.
+func (m *Manager) DueByTarget(tx *store.Tx, mountUUID, target string) error {
+	_, err := tx.Exec(`UPDATE leases SET state = 'revoking', due_at = $1, version = version + 1
+		WHERE target = (SELECT seq FROM lease_targets WHERE mount = $2 AND name = $3) AND state <> 'revoking'`,
+		store.Micros(tx.Now()), mountUUID, target)
+	tx.AfterCommit(m.wakeUp)
+	return err
+}
+
+// HasTarget reports whether any lease still needs the target.
+func (m *Manager) HasTarget(tx *store.Tx, mountUUID, target string) (bool, error) {
+	var has bool
+	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM leases
+		WHERE target = (SELECT seq FROM lease_targets WHERE mount = $1 AND name = $2))`, mountUUID, target).Scan(&has)
+	return has, err
+}
+
+// claim is a row that is ours until its claim time has passed.
+type claim struct {
+	Record
+	former State // what it was before
+}
+
+// claim takes the rows that pick selects, whatever their state.
+func (m *Manager) claim(ctx context.Context, pick string, args ...any) ([]claim, error) {
+	var claimed []claim
+	err := m.Store.Update(ctx, func(tx *store.Tx) error {
+		claimed = nil
+		// Materialised, or PostgreSQL may lock more rows than the limit says.
+		records, err := queryRecords(tx, `WITH picked AS MATERIALIZED (`+pick+` `+tx.ClaimSuffix()+`)
+			SELECT `+recordColumns+` FROM picked JOIN leases l ON l.seq = picked.seq JOIN lease_targets t ON t.seq = l.target`, args...)
+		if err != nil {
+			return err
+		}
+		until := tx.Now().Add(m.claimTime())
+		for _, r := range records {
+			if _, err := tx.Exec(`UPDATE leases SET state = 'revoking', due_at = $1, version = version + 1 WHERE seq = $2`,
+				store.Micros(until), r.Seq); err != nil {
+				return err
+			}
+			c := claim{Record: r, former: r.State}
+			c.State, c.DueAt = Revoking, until
+			c.version++
+			claimed = append(claimed, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim leases: %w", err)
+	}
+	return claimed, nil
+}
+
+func (m *Manager) claimRange(ctx context.Context, from, to string, limit int) ([]claim, error) {
+	return m.claim(ctx, `SELECT seq FROM leases WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3`, from, to, limit)
+}
+
+// prefixRange is the range of lease ids that a prefix means: whole path segments.
+func prefixRange(prefix string) (from, to string) {
+	for len(prefix) > 0 && prefix[len(prefix)-1] == '/' {
+		prefix = prefix[:len(prefix)-1]
+	}
+	if prefix == "" {
+		return "", "\xff"
+	}
+	return prefix + "/", prefix + "0" // '0' follows '/'
+}
+
+// condemn marks a range of ids for the reaper.
+func (m *Manager) condemn(ctx context.Context, from, to string) error {
+	for {
+		var n int64
+		err := m.Store.Update(ctx, func(tx *store.Tx) (err error) {
+			n, err = tx.Exec(`UPDATE leases SET state = 'revoking', due_at = $1, version = version + 1
+				WHERE seq IN (SELECT seq FROM leases WHERE id >= $2 AND id < $3 AND state <> 'revoking' ORDER BY id LIMIT $4)`,
+				store.Micros(tx.Now()), from, to, pageSize)
+			tx.AfterCommit(m.wakeUp)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("mark leases for revocation: %w", err)
+		}
+		if n < pageSize {
+			return nil
+		}
+	}
+}
+
+// revokeRange claims a range page by page and works it off. All are tried; the first error is returned.
+func (m *Manager) revokeRange(ctx context.Context, from, to string, work func(context.Context, claim) error) error {
+	var first error
+	for {
+		claimed, err := m.claimRange(ctx, from, to, pageSize)
+		if err != nil {
+			return err
+		}
+		if len(claimed) == 0 {
+			return first
+		}
+		if err := m.each(claimed, func(c claim) error { return work(ctx, c) }); err != nil && first == nil {
+			first = err
+		}
+		last := ""
+		for _, c := range claimed {
+			last = max(last, c.ID)
+		}
+		from = last + "\x00" // the next possible id
+	}
+}
+
+// each runs work on every claim, Workers at a time, and returns the first error.
+func (m *Manager) each(claimed []claim, work func(claim) error) error {
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, m.Workers)
+	errors := make([]error, len(claimed))
+	for i, c := range claimed {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			errors[i] = work(c)
+		})
+	}
+	wait.Wait()
+	for _, err := range errors {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo calls the engine under its deadline. It goes on when the client hangs up.
+func (m *Manager) undo(ctx context.Context, r Record) error {
+	revoker, err := m.revoker(r.Kind)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("lease/revoke/after-mark")
+	ctx, done := context.WithTimeoutCause(context.WithoutCancel(ctx), m.RevokeBudget, ErrUnknown)
+	defer done()
+	if err := revoker.Revoke(ctx, r); err != nil { // Crash: the row is claimed; it is due again when the claim runs out.
+		return err
+	}
+	failpoint.Hit("lease/revoke/after-drop")
+	return nil
+}
+
+// revokeNow works off one claim for a caller that waits.
+func (m *Manager) revokeNow(ctx context.Context, c claim) error {
+	err := m.undo(ctx, c.Record)
+	if err == nil {
+		return m.settle(ctx, c.Record)
+	}
+	if c.former == Active && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrUnreachable) {
+		m.giveBack(ctx, c.Record, err)
+	} else {
+		m.setback(ctx, c.Record, err)
+	}
+	return revocationRefused(err)
+}
+
+// giveBack makes a claimed lease active again, with the refusal noted. A lease whose token has died stays condemned.
+func (m *Manager) giveBack(ctx context.Context, r Record, cause error) {
+	m.note(ctx, r, cause, func(tx *store.Tx, failure []byte) error {
+		if err := m.demandAlive(tx, r.Token); err != nil {
+			_, err := tx.Exec(`UPDATE leases SET due_at = $1, failure = $2 WHERE seq = $3 AND version = $4`,
+				store.Micros(tx.Now()), failure, r.Seq, r.version)
+			return err
+		}
+		_, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, failure = $1, version = version + 1
+			WHERE seq = $2 AND version = $3`, failure, r.Seq, r.version)
+		return err
+	})
+}
+
+// forget deletes a claimed row.
+func (m *Manager) forget(ctx context.Context, r Record) error {
+	return m.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		_, err := tx.Exec(`DELETE FROM leases WHERE seq = $1`, r.Seq)
+		return err
+	})
+}
+
+// revocationRefused frames an engine's refusal as clients know it.
+func revocationRefused(err error) error {
+	if e := errs.From(err); e != nil {
+		return errs.New(errs.Invalid, "failed to revoke entry: %s", e.Text).Because(err)
+	}
+	return fmt.Errorf("revoke at the target: %w", err)
+}
