@@ -38,6 +38,11 @@ type Fields struct {
 	given  map[string]any // as it came
 }
 
+// Convert reads an object inside a request's data as [Path.Fields] are read. Unknown names are kept as they came.
+//
+// Errors: Invalid, which names the field.
+func Convert(schema Schema, data map[string]any) (*Fields, error) { return convert(schema, data) }
+
 // convert reads every field of the schema that is in data. Captures without a schema entry are text.
 func convert(schema Schema, data map[string]any) (*Fields, error) {
 	f := &Fields{values: make(map[string]any, len(data)), given: data}

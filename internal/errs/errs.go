@@ -25,6 +25,7 @@ const (
 	RateLimited                 // a quota is used up
 	Sealed                      // the store is sealed or not initialised
 	Unavailable                 // another system, such as the target database, refused or did not answer
+	Fault                       // a refusal that the wire contract answers like a fault of ours (500), but with its text
 )
 
 // Error carries a text that is safe to show. Its text must never hold a secret.
