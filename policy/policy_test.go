@@ -107,9 +107,9 @@ func TestParseAccepts(t *testing.T) {
 func TestUnenforcedRestrictionsWithhold(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{
-		`control_group = { ttl = "1h" }`:               "deny",
-		`mfa_methods = ["m"]`:                          "deny",
-		`pagination_limit = 5`:                         "read",
+		`control_group = { ttl = "1h" }`:                "deny",
+		`mfa_methods = ["m"]`:                           "deny",
+		`pagination_limit = 5`:                          "read",
 		`list_scan_response_keys_filter_path = "{{k}}"`: "read",
 	} {
 		acl := policy.NewACL([]*policy.Policy{mustParse(t, "p", `path "n" { policy = "read" `+key+` }`)}, nil)
