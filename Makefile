@@ -1,0 +1,36 @@
+# Everything a developer types. `make test` and `make demo` install the Debian packages that are missing.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export CGO_ENABLED = 0
+
+.PHONY: build test soak fuzz bench demo packages lint clean
+
+build: ## one static binary
+	$(GO) build -trimpath -o bin/leasehold .
+
+packages: ## the servers and clients that tests and demo run against
+	./scripts/packages.sh
+
+test: packages lint ## all tests, race detector on
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 -timeout=14m ./...
+
+lint: ## formatting and vet
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./internal/failpoint ./crash
+
+soak: packages ## 10,000 random kills; hours
+	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run=TestRandomKills ./crash
+
+fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m
+	./scripts/fuzz.sh $(or $(FUZZTIME),1m)
+
+bench: packages ## the figures of docs/performance.md
+	$(GO) test -run='^$$' -bench=. -benchmem -timeout=60m $(or $(BENCH),./bench/...)
+
+demo: build packages ## the main job, step by step, on a throwaway database
+	./scripts/demo.sh bin/leasehold
+
+clean:
+	rm -rf bin
