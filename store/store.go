@@ -41,14 +41,14 @@ type Dialect interface {
 	Open(ctx context.Context) (write, read *sql.DB, err error)
 	// Close releases what Open took besides the two pools, which are closed before.
 	Close() error
-	// Embedded says that statements run in this process, by one writer at a time: they are then never interrupted, and
-	// Updates share commits.
+	// Embedded says that statements run in this process, by one writer at a time, and that the node's clock is the
+	// store's. Statements are then prepared once and never interrupted, and Updates share commits.
 	Embedded() bool
 	// Types are the replacements for the upper-case words in the SQL of migrations.
 	Types() map[string]string
 	// ClaimSuffix ends a select that claims rows: "for update skip locked", or "".
 	ClaimSuffix() string
-	// Now is the time of a transaction by a clock that all nodes share; the zero time: there is none.
+	// Now is the time of a transaction by a clock that all nodes share. An embedded dialect is not asked.
 	Now(ctx context.Context, tx *sql.Tx) (time.Time, error)
 	// LockSchema keeps others from migrating until tx ends.
 	LockSchema(ctx context.Context, tx *sql.Tx) error
@@ -66,6 +66,9 @@ type Store struct {
 	id          string
 	sealed      []SealedColumn
 	cells       map[[2]string]struct{} // table and column of each sealed column
+
+	readers *readers // of an embedded dialect, else nil
+	writer  *writer  // of an embedded dialect, else nil
 
 	keys   atomic.Pointer[keyring.Keyring]
 	reload atomic.Pointer[Reload]
@@ -98,13 +101,22 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.migrate(ctx, cfg.Migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
 	}
+	if cfg.Dialect.Embedded() {
+		s.readers = newReaders(read)
+		s.writer = newWriter(write, &s.last)
+	}
 	return s, nil
 }
 
-// Close ends all connections and wipes the keys. Transactions that are under way fail.
+// Close waits for the transactions that are under way, ends all connections and wipes the keys. Later transactions
+// fail.
 func (s *Store) Close() error {
+	var err error
+	if s.writer != nil {
+		err = errors.Join(s.writer.close(), s.readers.close())
+	}
 	s.Lock()
-	err := s.write.Close()
+	err = errors.Join(err, s.write.Close())
 	if s.read != s.write {
 		err = errors.Join(err, s.read.Close())
 	}
@@ -139,52 +151,3 @@ func (s *Store) Keyring() *keyring.Keyring { return s.keys.Load() }
 // OnUnknownKey sets how the keyring is read again when a cell names a key that is not in it, as happens after another
 // node has rotated.
 func (s *Store) OnUnknownKey(fn Reload) { s.reload.Store(&fn) }
-
-// View runs fn on a read-only snapshot.
-func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
-	return s.run(ctx, s.read, &sql.TxOptions{ReadOnly: true, Isolation: s.isolation(sql.LevelRepeatableRead)}, fn)
-}
-
-// Update runs fn in a serialisable transaction, and returns once it is durable. fn may run again: no I/O in it but tx,
-// and no change to captured variables that is not undone at its top.
-func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	return s.run(ctx, s.write, &sql.TxOptions{Isolation: s.isolation(sql.LevelSerializable)}, fn)
-}
-
-func (s *Store) isolation(l sql.IsolationLevel) sql.IsolationLevel {
-	if s.dialect.Embedded() {
-		return sql.LevelDefault
-	}
-	return l
-}
-
-func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(*Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if s.dialect.Embedded() {
-		ctx = context.WithoutCancel(ctx)
-	}
-	sqlTx, err := db.BeginTx(ctx, opts)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = sqlTx.Rollback() }() // after a commit this does nothing
-	tx := &Tx{ctx: ctx, store: s, tx: sqlTx}
-	if err := tx.begin(); err != nil {
-		return err
-	}
-	if err := tx.result(fn(tx)); err != nil {
-		return err
-	}
-	if opts.ReadOnly {
-		return nil
-	}
-	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	for _, fn := range tx.after {
-		fn()
-	}
-	return nil
-}

@@ -20,48 +20,74 @@ type Cell struct{ Table, Column, Key string }
 // the View or Update, whatever its function returns. A QueryRow that finds nothing is no failure. The rows of a Query
 // are read to their end and closed before the next statement.
 type Tx struct {
-	ctx   context.Context
+	ctx   context.Context // the caller's
+	calls context.Context // what statements run under: never cancelled when the dialect is embedded
 	store *Store
-	tx    *sql.Tx
+	sql   querier
 	now   time.Time
 	keys  *keyring.Keyring // in place of the store's, see UseKeyring
 	after []func()
-	err   error // the first statement that failed
+	rows  *sql.Rows // of the latest Query
+	err   error     // the first statement that failed
 }
 
-func (tx *Tx) begin() error {
-	now, err := tx.store.dialect.Now(tx.ctx, tx.tx)
-	if err != nil {
-		return fmt.Errorf("read the database's clock: %w", err)
+// querier runs statements: a sql.Tx, or a session of an embedded dialect.
+type querier interface {
+	ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row
+}
+
+// newTx makes the transaction that a function is given.
+func (s *Store) newTx(ctx context.Context, q querier, now time.Time) *Tx {
+	tx := &Tx{ctx: ctx, calls: ctx, store: s, sql: q, now: now.UTC().Truncate(time.Microsecond)}
+	if s.dialect.Embedded() {
+		tx.calls = context.WithoutCancel(ctx)
 	}
-	if now.IsZero() {
-		now = tx.store.clock.Now()
-	}
-	now = now.UTC().Truncate(time.Microsecond)
 	// The clock may have been set back; the store's time is not.
-	for {
-		last := tx.store.last.Load()
-		if now.UnixMicro() <= last {
-			now = time.UnixMicro(last).UTC()
-			break
-		}
-		if tx.store.last.CompareAndSwap(last, now.UnixMicro()) {
-			break
-		}
+	if last := s.last.Load(); tx.now.UnixMicro() < last {
+		tx.now = time.UnixMicro(last).UTC()
 	}
-	tx.now = now
-	return nil
+	return tx
 }
 
-// result is what the transaction's end is decided by, given what its function returned.
-func (tx *Tx) result(err error) error {
-	switch {
-	case err == nil:
-		return tx.err
-	case tx.store.dialect.Conflict(err) && !errors.Is(err, ErrConflict): // from a Row, which holds the driver's error
+// closeRows closes what the function left open.
+func (tx *Tx) closeRows() {
+	if tx.rows != nil {
+		_ = tx.rows.Close() // what it could say, Err has told the function
+	}
+}
+
+// outcome is what decides between commit and rollback, given what the function returned.
+func (tx *Tx) outcome(err error) error {
+	if err == nil {
+		err = tx.err
+	}
+	// A Row tells its function the driver's error.
+	if err != nil && !errors.Is(err, ErrConflict) && tx.store.dialect.Conflict(err) {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return err
+}
+
+var errRowsOpen = errors.New("the rows of the transaction's last query are still open")
+
+// ready says whether another statement can run.
+func (tx *Tx) ready() error {
+	if tx.err != nil {
+		return tx.err
+	}
+	if tx.rows != nil {
+		// Only open rows have columns. PostgreSQL cannot run two statements at once on a connection.
+		if _, err := tx.rows.Columns(); err == nil {
+			return tx.failed(errRowsOpen)
+		}
+		tx.rows = nil
+	}
+	if err := tx.ctx.Err(); err != nil {
+		return tx.failed(err)
+	}
+	return nil
 }
 
 // failed notes and classifies the error of a statement.
@@ -80,10 +106,10 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // Exec runs a statement and says how many rows it changed. Errors: ErrConflict.
 func (tx *Tx) Exec(q string, args ...any) (rows int64, err error) {
-	if tx.err != nil {
-		return 0, tx.err
+	if err := tx.ready(); err != nil {
+		return 0, err
 	}
-	res, err := tx.tx.ExecContext(tx.ctx, q, args...)
+	res, err := tx.sql.ExecContext(tx.calls, q, args...)
 	if err != nil {
 		return 0, tx.failed(err)
 	}
@@ -96,32 +122,36 @@ func (tx *Tx) Exec(q string, args ...any) (rows int64, err error) {
 
 // Query runs a statement that returns rows. Errors: ErrConflict.
 func (tx *Tx) Query(q string, args ...any) (*sql.Rows, error) {
-	if tx.err != nil {
-		return nil, tx.err
+	if err := tx.ready(); err != nil {
+		return nil, err
 	}
-	rows, err := tx.tx.QueryContext(tx.ctx, q, args...)
+	rows, err := tx.sql.QueryContext(tx.calls, q, args...)
 	if err != nil {
 		return nil, tx.failed(err)
 	}
+	tx.rows = rows
 	return rows, nil
 }
 
 // QueryRow runs a statement that returns one row at most. Scan says ErrNoRow when there is none. A conflict is told by
 // the View or Update as ErrConflict; Scan has the driver's error.
 func (tx *Tx) QueryRow(q string, args ...any) *sql.Row {
-	ctx := tx.ctx
-	if tx.err != nil {
-		// A Row cannot be made with an error of our own: the cancelled context keeps the statement from running.
-		var cancel context.CancelCauseFunc
-		ctx, cancel = context.WithCancelCause(ctx)
-		cancel(tx.err)
+	if tx.ready() != nil {
+		// A Row cannot be made with an error of our own: a cancelled context keeps the statement from running.
+		return tx.sql.QueryRowContext(cancelled, q, args...)
 	}
-	row := tx.tx.QueryRowContext(ctx, q, args...)
-	if err := row.Err(); err != nil && tx.err == nil {
+	row := tx.sql.QueryRowContext(tx.calls, q, args...)
+	if err := row.Err(); err != nil {
 		_ = tx.failed(err)
 	}
 	return row
 }
+
+var cancelled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // UseKeyring makes this transaction seal and open with k, whatever the store has: for the transaction that makes the
 // store's first keyring.

@@ -133,7 +133,7 @@ func (d *dialect) Types() map[string]string {
 
 func (d *dialect) ClaimSuffix() string { return "" }
 
-// Now is the zero time: a file has one node, and the node's clock is the store's.
+// Now is not asked: a file has one node, and the node's clock is the store's.
 func (d *dialect) Now(context.Context, *sql.Tx) (time.Time, error) { return time.Time{}, nil }
 
 // LockSchema has nothing to do: every transaction of the writer holds the file's write lock.
