@@ -22,6 +22,7 @@ type Path struct {
 	// at both ends. "*name" stands for all the rest, slashes included, and may be empty. Both become fields.
 	Pattern string
 	Fields  Schema
+	Open    bool // takes fields beyond Fields, as they came; nothing is said about unknown ones
 	Ops     Ops
 
 	// Exists tells create from update; nil: every write is an update.
@@ -126,7 +127,7 @@ func (ro *Router) Handle(ctx context.Context, r *Request) (*Response, error) {
 	data := make(map[string]any, len(r.Data)+len(captured))
 	var ignored, replaced []string
 	for name, value := range r.Data {
-		if _, known := p.Fields[name]; !known {
+		if _, known := p.Fields[name]; !known && !p.Open {
 			ignored = append(ignored, name)
 		}
 		data[name] = value

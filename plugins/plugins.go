@@ -30,7 +30,8 @@ type Settings map[string]any
 
 // Usernames are the limits of user names.
 type Usernames struct {
-	MaxLength int    // bytes
+	MaxLength int    // bytes; 0: no limit
+	Cuts      bool   // the database cuts longer names by itself, when a user is made and when it logs in
 	Template  string // Go template of the default name, in the language of username_template
 }
 

@@ -1,0 +1,212 @@
+package database
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"leasehold/engine"
+	"leasehold/internal/errs"
+	"leasehold/internal/secret"
+	"leasehold/internal/ttl"
+	"leasehold/lease"
+	"leasehold/plugins"
+	"leasehold/store"
+)
+
+// expiryGrace is how much longer than its lease a user may log in by the database's own expiry: the lease ends it first,
+// and the expiry is there for the case that nobody comes.
+const expiryGrace = 5 * time.Second
+
+// issueAttempts bounds how often a request starts again because its connection was changed under it.
+const issueAttempts = 4
+
+// errMoved says that the connection changed between reading it and writing the intent.
+var errMoved = errs.New(errs.Conflict, "the connection was changed at the same time: try again")
+
+// payload is what a lease records for its revocation. Its connection is the lease's target.
+type payload struct {
+	Role       string   `json:"role"`
+	User       string   `json:"user"`
+	Revocation []string `json:"revocation,omitempty"`
+}
+
+// plan is a user to be made, before anything is written.
+type plan struct {
+	role       *role
+	name       string // of the role
+	connection *connection
+	now        time.Time
+}
+
+// readCredentials makes a user by a role and hands it out on a lease.
+//
+// Errors: Invalid (unknown role, credential type that the database does not have), Unavailable (no such connection, role
+// not allowed, no password by the policy, the database refused or did not answer), those of lease.Issue.
+// Wire: creds/:role.
+func (e *Engine) readCredentials(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	for attempt := 1; ; attempt++ {
+		p, err := e.plan(ctx, r.Mount.UUID, f.Text("name"))
+		if err != nil {
+			return nil, err
+		}
+		resp, err := e.issue(ctx, r, p)
+		if err == nil || attempt == issueAttempts || !e.overtaken(ctx, p, err) {
+			return resp, err
+		}
+	}
+}
+
+// plan reads what a user is made by.
+func (e *Engine) plan(ctx context.Context, mount, name string) (*plan, error) {
+	p := &plan{name: name}
+	err := e.store.View(ctx, func(tx *store.Tx) (err error) {
+		p.now = tx.Now()
+		if p.role, _, err = findRole(tx, mount, name); err != nil || p.role == nil {
+			return err
+		}
+		p.connection, err = findLive(tx, mount, p.role.Connection)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read role %q: %w", name, err)
+	case p.role == nil:
+		return nil, errs.New(errs.Invalid, "unknown role: %s", name)
+	case p.connection == nil:
+		return nil, errNoConnection(p.role.Connection)
+	case !p.connection.settings.allows(name):
+		return nil, errs.Framed(errs.Unavailable, "%q is not an allowed role", name)
+	}
+	p.connection, err = e.settle(ctx, p.connection)
+	return p, err
+}
+
+func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*engine.Response, error) {
+	driver, err := e.driver(p.connection.settings)
+	if err != nil {
+		return nil, errs.Framed(errs.Unavailable, "error creating database object: %s", err)
+	}
+	if kind := p.role.Credential.Type; kind != typePassword || !slices.Contains(driver.CredentialTypes(), kind) {
+		return nil, errs.New(errs.Invalid, "unsupported credential_type: %q", kind)
+	}
+	password, err := e.password(ctx, p.role.Credential.PasswordPolicy, p.connection.settings.PasswordPolicy)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.role.Creation) == 0 {
+		return nil, errs.Framed(errs.Unavailable, "empty creation statements")
+	}
+	pool, err := e.acquire(p.connection)
+	if err != nil {
+		return nil, err
+	}
+	defer e.pools.release(pool)
+	caller := r.Caller
+	if caller == nil {
+		caller = &engine.Caller{}
+	}
+	name, err := pool.names.create(nameData{DisplayName: caller.DisplayName, RoleName: p.name}, p.now)
+	if err != nil {
+		return nil, nameError(err)
+	}
+	if err := e.refuseTaken(ctx, pool, name); err != nil {
+		return nil, err
+	}
+	intent, warnings, err := e.intent(r, p, caller, name)
+	if err != nil {
+		return nil, err
+	}
+	record, err := e.leases.Issue(ctx, intent, func(ctx context.Context, record lease.Record) error {
+		return e.create(ctx, pool, p, name, password, record.ExpiresAt.Add(expiryGrace))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &engine.Response{
+		Secret: &engine.Secret{
+			LeaseID: record.ID, Duration: record.ExpiresAt.Sub(record.IssuedAt).Truncate(time.Second), Renewable: record.Renewable,
+		},
+		Data:     map[string]any{"username": name.shown, "password": password.Reveal()},
+		Warnings: warnings,
+	}, nil
+}
+
+// refuseTaken looks whether the database knows a name already that is not random. It looks before the intent is written:
+// from then on a failure would have the user of that name dropped, whoever made it.
+func (e *Engine) refuseTaken(ctx context.Context, p *pool, name userName) error {
+	if name.random {
+		return nil
+	}
+	lister, ok := p.db.(plugins.Lister)
+	if !ok {
+		return nil
+	}
+	return e.callPool(ctx, p, true, func(ctx context.Context, _ plugins.Database) error {
+		users, err := lister.Users(ctx, name.text)
+		if err == nil && slices.Contains(users, name.text) {
+			err = &plugins.Error{Op: "create user", Class: plugins.Refused, Err: fmt.Errorf("the database has a user %q already", name.text)}
+		}
+		return err
+	})
+}
+
+// intent is the lease to be issued, and the warnings about its lifetime.
+func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name userName) (lease.Intent, []string, error) {
+	lifetime, warnings := ttl.Resolve(ttl.Limits{
+		Default: p.role.DefaultTTL, Max: p.role.MaxTTL, MountTTL: r.Mount.DefaultTTL, MountMax: r.Mount.MaxTTL,
+		IssuedAt: p.now, Now: p.now,
+	})
+	in := lease.Intent{
+		Kind: Kind, MountUUID: r.Mount.UUID, Path: r.FullPath(), Target: p.connection.name,
+		Token: caller.LeaseParent, TTL: lifetime, Renewable: true,
+	}
+	if caller.Type == "batch" && !caller.ExpiresAt.IsZero() { // its end is no event: the lease ends by itself
+		in.NotAfter = caller.ExpiresAt
+		in.TTL = min(in.TTL, caller.ExpiresAt.Sub(p.now).Truncate(time.Second))
+		if in.TTL <= 0 {
+			return in, nil, errs.New(errs.Unauthenticated, "permission denied")
+		}
+	}
+	var err error
+	in.Payload, err = json.Marshal(payload{Role: p.name, User: name.text, Revocation: p.role.Revocation})
+	if err != nil {
+		return in, nil, errors.New("encode lease payload")
+	}
+	in.Check = func(tx *store.Tx) error {
+		present, err := findLive(tx, p.connection.mount, p.connection.name)
+		if err == nil && (present == nil || present.version != p.connection.version) {
+			err = errMoved
+		}
+		return err
+	}
+	return in, warnings, nil
+}
+
+// create makes the user. A name that is not random is not dropped after a refusal, which changed nothing: it may have
+// become somebody else's since refuseTaken looked.
+func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, password secret.Text, expires time.Time) error {
+	err := e.callPool(ctx, p, true, func(ctx context.Context, db plugins.Database) error {
+		return db.CreateUser(ctx, plugins.User{Name: name.text, Password: password, Expiration: expires, Statements: pl.role.Creation})
+	})
+	if err != nil && !name.random && !errors.Is(err, lease.ErrUnknown) {
+		return errors.Join(err, lease.ErrUnreachable)
+	}
+	return err
+}
+
+// overtaken reports whether an issue failed because its connection was changed or its password rotated meanwhile, so that
+// another attempt with the present settings is due. What may have happened at the database is not tried again.
+func (e *Engine) overtaken(ctx context.Context, p *plan, err error) bool {
+	if errors.Is(err, errMoved) {
+		return true
+	}
+	if errors.Is(err, lease.ErrUnknown) {
+		return false
+	}
+	present, _, err := e.find(ctx, p.connection.mount, p.connection.name)
+	return err == nil && present != nil && (present.version != p.connection.version || !present.staged.Empty())
+}

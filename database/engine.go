@@ -1,0 +1,191 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"leasehold/engine"
+	"leasehold/internal/errs"
+	"leasehold/internal/secret"
+	"leasehold/lease"
+	"leasehold/plugins"
+	"leasehold/store"
+)
+
+// Kind is the engine's mount type, and the kind of its leases.
+const Kind = "database"
+
+// Config makes an Engine.
+type Config struct {
+	Store   *store.Store              // required
+	Leases  *lease.Manager            // required
+	Drivers map[string]plugins.Driver // by plugin name, as clients write it in plugin_name
+
+	// PasswordPolicy finds a password policy by its name. Its errors are shown when they are *errs.Error. Nil: there
+	// are none.
+	PasswordPolicy func(ctx context.Context, name string) (generate func() (secret.Text, error), err error)
+
+	// CreateTimeout is how long one call to a database may take, waiting for a free slot included, where the lease
+	// manager sets no deadline of its own. 0: 15 s.
+	CreateTimeout time.Duration
+
+	Log *slog.Logger // nil: nothing is logged
+}
+
+// Engine serves all mounts of its kind. Safe for concurrent use. Its state is open pools, and they can be thrown away
+// at any time.
+type Engine struct {
+	*engine.Router
+	store          *store.Store
+	leases         *lease.Manager
+	drivers        map[string]plugins.Driver
+	passwordPolicy func(ctx context.Context, name string) (func() (secret.Text, error), error)
+	timeout        time.Duration
+	log            *slog.Logger
+	pools          *pools
+}
+
+// New makes the engine and registers it with the lease manager.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Store == nil || cfg.Leases == nil {
+		return nil, errors.New("database: Store and Leases are required")
+	}
+	if cfg.CreateTimeout == 0 {
+		cfg.CreateTimeout = 15 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, passwordPolicy: cfg.PasswordPolicy,
+		timeout: cfg.CreateTimeout, log: cfg.Log, pools: newPools(),
+	}
+	e.Router = engine.NewRouter(
+		&engine.Path{
+			Pattern: "config", Ops: engine.Ops{engine.List: e.listConnections},
+			Help: "List the configured connections.",
+		},
+		&engine.Path{
+			Pattern: "config/:name", Fields: connectionFields, Open: true, Exists: e.connectionExists,
+			Ops:  engine.Ops{engine.Update: e.writeConnection, engine.Read: e.readConnection, engine.Delete: e.deleteConnection},
+			Help: "Configure a connection to a database.",
+		},
+		&engine.Path{
+			Pattern: "reset/:name", Fields: nameField, Ops: engine.Ops{engine.Update: e.resetConnection},
+			Help: "Close a connection's pool and connect again.",
+		},
+		&engine.Path{
+			Pattern: "reload/:plugin_name", Fields: engine.Schema{"plugin_name": engine.Text}, Ops: engine.Ops{engine.Update: e.reloadPlugin},
+			Help: "Close the pools of all connections of a plugin and connect again.",
+		},
+		&engine.Path{
+			Pattern: "rotate-root/:name", Fields: nameField, Ops: engine.Ops{engine.Update: e.rotateRoot},
+			Help: "Change the password of the user that a connection logs in as.",
+		},
+		&engine.Path{
+			Pattern: "roles", Fields: engine.Schema{"after": engine.Text, "limit": engine.Int}, Ops: engine.Ops{engine.List: e.listRoles},
+			Help: "List the roles.",
+		},
+		&engine.Path{
+			Pattern: "roles/:name", Fields: roleFields, Exists: e.roleExists,
+			Ops:  engine.Ops{engine.Update: e.writeRole, engine.Read: e.readRole, engine.Delete: e.deleteRole},
+			Help: "Configure a role: how its users are made, and for how long.",
+		},
+		&engine.Path{
+			Pattern: "static-roles/:name", Fields: nameField, Ops: engine.Ops{engine.Update: e.writeStaticRole},
+			Help: "Static roles are not served yet.",
+		},
+		&engine.Path{
+			Pattern: "creds/:name", Fields: nameField, Ops: engine.Ops{engine.Read: e.readCredentials},
+			Help: "Make a new user by a role.",
+		},
+	)
+	cfg.Leases.Register(Kind, e)
+	return e, nil
+}
+
+var nameField = engine.Schema{"name": engine.Text}
+
+// id is the key of a mount's row, and what its sealed cells are bound to.
+func id(mountUUID, name string) string { return mountUUID + "/" + name }
+
+// Unmount implements [engine.Unmounter].
+func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
+	err := e.store.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(`DELETE FROM database_connections WHERE mount = $1`, m.UUID); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`DELETE FROM database_roles WHERE mount = $1`, m.UUID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove the rows of mount %s: %w", m.UUID, err)
+	}
+	e.pools.forgetAll(id(m.UUID, ""))
+	return nil
+}
+
+// RunOnce removes retired connections that no lease needs any more. It costs one index look-up when there are none, and
+// is meant to be called each second.
+func (e *Engine) RunOnce(ctx context.Context) error {
+	retired, err := e.retired(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range retired {
+		if err := e.remove(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close closes all pools once their present users are done. The engine opens new ones when it is asked again.
+func (e *Engine) Close() { e.pools.forgetAll("") }
+
+// call runs one call to a connection's database: it waits for a slot, then calls, under the engine's own deadline or the
+// context's earlier one. No lock and no transaction is held meanwhile. Errors are what [targetError] makes of them.
+func (e *Engine) call(ctx context.Context, c *connection, urgent bool, fn func(ctx context.Context, db plugins.Database) error) error {
+	p, err := e.acquire(c)
+	if err != nil {
+		return err
+	}
+	defer e.pools.release(p)
+	return e.callPool(ctx, p, urgent, fn)
+}
+
+func (e *Engine) callPool(ctx context.Context, p *pool, urgent bool, fn func(ctx context.Context, db plugins.Database) error) error {
+	ctx, done := context.WithTimeoutCause(ctx, e.timeout, errSlow)
+	defer done()
+	if err := p.gate.enter(ctx, urgent); err != nil {
+		return errs.Framed(errs.Unavailable, "the database is busy: no free connection in time").
+			Because(fmt.Errorf("%w: %w", lease.ErrUnreachable, err))
+	}
+	defer p.gate.leave()
+	return targetError(fn(ctx, p.db))
+}
+
+var errSlow = errors.New("the database did not answer in time")
+
+// targetError is a plugin's error as clients and the lease manager need it: the text for the one, the class for the other.
+func targetError(err error) error {
+	if err == nil {
+		return nil
+	}
+	class := error(nil)
+	switch plugins.ClassOf(err) {
+	case plugins.Unreachable:
+		class = lease.ErrUnreachable
+	case plugins.Unknown:
+		class = lease.ErrUnknown
+	case plugins.Refused, plugins.Permanent:
+	}
+	var told *plugins.Error
+	if !errors.As(err, &told) { // not the plugin's word: its text is not known to be free of secrets
+		return errs.Framed(errs.Unavailable, "the database could not be used").Because(errors.Join(class, err))
+	}
+	return errs.Framed(errs.Unavailable, "%s", told).Because(class)
+}
