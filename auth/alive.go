@@ -49,7 +49,7 @@ func (s *Store) Alive(tx *store.Tx, seq int64) (bool, error) {
 
 // find reads a token that is alive; false: there is none. query is one of the selectAlive texts.
 func find(tx *store.Tx, query string, key any) (Token, bool, error) {
-	t := Token{Type: Service}
+	t := Token{Type: Service, readAt: tx.Now()}
 	var id string
 	var created, renewed int64
 	var expires sql.NullInt64

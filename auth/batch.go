@@ -51,7 +51,7 @@ func openBatch(tx *store.Tx, text secret.Text) (Token, bool, error) {
 	if err := json.Unmarshal(plain, &c); err != nil {
 		return Token{}, false, fmt.Errorf("decode a batch token: %w", err)
 	}
-	t := Token{Type: Batch, Path: c.Path, Granted: c.CreationTTL, Orphan: c.ParentID == ""}
+	t := Token{Type: Batch, Path: c.Path, Granted: c.CreationTTL, Orphan: c.ParentID == "", readAt: tx.Now()}
 	c.fill(&t)
 	t.CreatedAt, t.ExpiresAt = store.Time(c.CreatedAt), store.Time(c.ExpiresAt)
 	if !t.ExpiresAt.After(tx.Now()) {

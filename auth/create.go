@@ -65,6 +65,7 @@ func (s *Store) CreateTx(tx *store.Tx, spec Spec) (Token, secret.Text, error) {
 		Policies: spec.Policies, Meta: spec.Meta, BoundCIDRs: spec.BoundCIDRs, CreatedAt: now, CreationTTL: spec.TTL,
 		ExplicitMaxTTL: spec.ExplicitMaxTTL, Period: spec.Period, Granted: spec.TTL, NumUses: spec.NumUses, Renewable: spec.Renewable,
 		Orphan: spec.Parent == 0, NoDefault: spec.NoDefault, login: spec.login,
+		readAt: now,
 	}
 	if len(t.Meta) == 0 {
 		t.Meta = nil

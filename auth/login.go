@@ -35,6 +35,9 @@ func (s *Store) CreateLogin(ctx context.Context, mount engine.Mount, path string
 	spec.TTL, warnings = ttl.Resolve(ttl.Limits{
 		Default: l.TTL, Max: l.MaxTTL, Period: l.Period, ExplicitMax: l.ExplicitMax, MountTTL: mount.DefaultTTL, MountMax: mount.MaxTTL,
 	})
+	if spec.TTL <= 0 { // or it would never end
+		return Token{}, secret.Text{}, nil, fmt.Errorf("the maximum of %s at %s leaves a token no lifetime", mount.MaxTTL, mount.Path)
+	}
 	if spec.Type == Batch {
 		if l.NumUses != 0 {
 			return Token{}, secret.Text{}, nil, errs.New(errs.Invalid, "batch tokens cannot have %q set", "num_uses")

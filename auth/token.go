@@ -52,7 +52,8 @@ type Token struct {
 
 	LeaseID string // Path + "/" + hash; batch tokens have none
 
-	login json.RawMessage // of auth methods: the engine.Login, for renewal
+	login  json.RawMessage // of auth methods: the engine.Login, for renewal
+	readAt time.Time
 }
 
 // LeaseParent is the row whose end ends the token's leases: its own, or a batch token's parent; 0: none.
@@ -66,12 +67,12 @@ func (t *Token) LeaseParent() int64 {
 // Root reports whether the token has the root policy.
 func (t *Token) Root() bool { return len(t.Policies) == 1 && t.Policies[0] == rootPolicy }
 
-// TTL is what is left of the token's life in whole seconds; 0 for one that never ends.
-func (t *Token) TTL(now time.Time) time.Duration {
+// TTL is what was left of the token's life when it was read, in whole seconds; 0 for one that never ends.
+func (t *Token) TTL() time.Duration {
 	if t.ExpiresAt.IsZero() {
 		return 0
 	}
-	return t.ExpiresAt.Sub(now).Truncate(time.Second)
+	return t.ExpiresAt.Sub(t.readAt).Truncate(time.Second)
 }
 
 // Login is the login that made the token; nil: it was not made by a login.
