@@ -1,0 +1,238 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"leasehold/internal/clock"
+	"leasehold/internal/secret"
+	"leasehold/plugins"
+)
+
+const (
+	// expirationFormat is what {{expiration}} looks like.
+	expirationFormat = "2006-01-02 15:04:05-0700"
+
+	// rollbackTimeout is for giving up a transaction in good order after the caller's own time is over. When it passes,
+	// the connection is closed, which undoes the transaction too.
+	rollbackTimeout = time.Second
+
+	// takeTurns makes the statements of this database that change access lists wait for each other.
+	takeTurns = "SELECT pg_catalog.pg_advisory_xact_lock(7018957439261370228::pg_catalog.int8);\n"
+)
+
+var (
+	changesAccess = regexp.MustCompile(`(?is)\b(?:grant|revoke)\b.*\bon\b|\bowned\s+by\b`)
+	createsRole   = regexp.MustCompile(`(?i)\bcreate\s+(?:role|user|group)\b`)
+)
+
+// CreateUser makes the user by u.Statements, all or nothing: two round trips, and one more the first time to ask how the
+// server keeps passwords.
+//
+// When the statements create a role, but none of u.Name (a bare {{name}} is folded to lower case), they are undone: nobody
+// would drop it.
+//
+// Benchmarks: bench_test.go.
+func (d *Database) CreateUser(ctx context.Context, u plugins.User) error {
+	const op = "create user"
+	if err := checkName(u.Name); err != nil {
+		return d.fail(op, plugins.Permanent, err)
+	}
+	c := change{op: op, name: u.Name, password: u.Password, expiration: u.Expiration, statements: u.Statements, creates: true}
+	if c.expiration.IsZero() {
+		c.never = true
+	}
+	return d.apply(ctx, c)
+}
+
+// AlterUser sets the password, the expiry or both, by c.Statements or else by ALTER ROLE. It works for the connection's own
+// user as well; the pool keeps its open connections then, and needs new settings for others.
+func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change) error {
+	const op = "alter user"
+	if err := checkName(name); err != nil {
+		return d.fail(op, plugins.Permanent, err)
+	}
+	statements := c.Statements
+	if len(statements) == 0 {
+		sql := "ALTER ROLE \"{{name}}\" WITH"
+		if !c.Password.Empty() {
+			sql += " PASSWORD '{{password}}'"
+		}
+		if !c.Expiration.IsZero() {
+			sql += " VALID UNTIL '{{expiration}}'"
+		}
+		statements = []string{sql}
+	}
+	return d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements})
+}
+
+// checkName refuses what PostgreSQL would silently store as another name.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the user's name is empty")
+	case len(name) > maxNameBytes:
+		return fmt.Errorf("the user's name is longer than %d bytes", maxNameBytes)
+	case strings.ContainsRune(name, 0):
+		return errors.New("the user's name holds a zero byte")
+	}
+	return nil
+}
+
+// change is a transaction of the operator's statements.
+type change struct {
+	op         string
+	name       string
+	password   secret.Text
+	expiration time.Time
+	never      bool // the expiration is given, and it is none
+	statements []string
+	creates    bool // a role of that name has to be there afterwards
+}
+
+// apply runs the statements in one transaction. See the package comment for the order of messages.
+func (d *Database) apply(ctx context.Context, c change) error {
+	statements, verifier, err := d.render(ctx, c)
+	secrets := passwordMasks(c.password, verifier)
+	if err != nil {
+		var own *plugins.Error
+		if errors.As(err, &own) {
+			return err
+		}
+		return d.fail(c.op, plugins.Permanent, err, secrets...)
+	}
+	if len(statements) == 0 {
+		return d.fail(c.op, plugins.Permanent, errors.New("the statements are empty"))
+	}
+	conn, err := d.acquire(ctx, c.op)
+	if err != nil {
+		return err
+	}
+	defer conn.Release() // closes the connection when a transaction is still open
+
+	var script strings.Builder
+	begin(ctx, &script)
+	writeStatements(&script, statements)
+	mustExist := c.creates && createsRole.MatchString(script.String())
+	if mustExist {
+		script.WriteString("SELECT FROM pg_catalog.pg_roles WHERE rolname = " + quoteLiteral(c.name))
+	}
+	pg := conn.Conn().PgConn()
+	// Crash: the server undoes the transaction when the connection breaks.
+	results, err := pg.Exec(ctx, script.String()).ReadAll()
+	switch {
+	case err != nil:
+		d.rollback(ctx, pg)
+		return d.fail(c.op, sentClass(err), err, secrets...)
+	case pg.TxStatus() != 'T':
+		return d.fail(c.op, plugins.Unknown, errors.New("the statements ended the transaction"))
+	case mustExist && results[len(results)-1].CommandTag.RowsAffected() == 0:
+		d.rollback(ctx, pg)
+		return d.fail(c.op, plugins.Permanent, errors.New("the statements make no role of the user's name; is {{name}} in double quotes?"))
+	case ctx.Err() != nil:
+		d.rollback(ctx, pg)
+		return d.fail(c.op, plugins.Refused, context.Cause(ctx))
+	}
+	// Crash: the user may exist; the caller recorded its name before.
+	if results, err = pg.Exec(ctx, "COMMIT").ReadAll(); err != nil {
+		return d.fail(c.op, commitClass(err), err, secrets...)
+	}
+	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
+		return d.fail(c.op, plugins.Refused, errors.New("the server undid the transaction"))
+	}
+	return nil
+}
+
+// render fills in the values; the verifier comes back so that it can be kept out of errors.
+func (d *Database) render(ctx context.Context, c change) ([]string, secret.Text, error) {
+	parsed, err := parse(c.statements)
+	if err != nil {
+		return nil, secret.Text{}, err
+	}
+	v := values{"name": c.name, "username": c.name}
+	switch {
+	case !c.expiration.IsZero():
+		v["expiration"] = c.expiration.UTC().Format(expirationFormat)
+	case c.never:
+		v["expiration"] = "infinity"
+	}
+	var made secret.Text
+	if !c.password.Empty() {
+		v["password"] = c.password.Reveal()
+		everywhere := d.authentication == authVerifier
+		inRoles := false
+		if d.authentication == authAutomatic {
+			if inRoles, err = d.verifiers(ctx, c.op); err != nil {
+				return nil, secret.Text{}, err
+			}
+		}
+		if everywhere || inRoles {
+			if made, err = verifier(c.password); err != nil {
+				return nil, secret.Text{}, err
+			}
+			v["verifier"] = made.Reveal()
+		}
+		if everywhere {
+			v["password"] = made.Reveal()
+		}
+		for i := range parsed {
+			if !inRoles {
+				break
+			}
+			if parsed[i], err = lex(verifiersOnly(parsed[i].String())); err != nil {
+				return nil, secret.Text{}, err
+			}
+		}
+	}
+	filled := make([]string, len(parsed))
+	for i, s := range parsed {
+		if filled[i], err = v.fill(s); err != nil {
+			return nil, made, err
+		}
+	}
+	return filled, made, nil
+}
+
+// begin opens a transaction whose statements the server stops a tenth before the caller's time is over. The last setting
+// frees the locks of a transaction whose client is gone without a word.
+func begin(ctx context.Context, script *strings.Builder) {
+	script.WriteString("BEGIN;\n")
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return
+	}
+	left := max(deadline.Sub(clock.System{}.Now())*9/10/time.Millisecond, 1)
+	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		fmt.Fprintf(script, "SET LOCAL %s = %d;\n", name, left)
+	}
+}
+
+// writeStatements adds statements, and takes turns before the first that changes an access list. A line break ends a
+// comment that a statement may end in.
+func writeStatements(script *strings.Builder, statements []string) {
+	turn := false
+	for _, s := range statements {
+		if !turn && changesAccess.MatchString(s) {
+			turn = true
+			script.WriteString(takeTurns)
+		}
+		script.WriteString(s)
+		script.WriteString("\n;\n")
+	}
+}
+
+// rollback keeps the connection usable. Errors do not matter: the connection is closed then.
+func (d *Database) rollback(ctx context.Context, pg *pgconn.PgConn) {
+	if pg.IsClosed() || pg.TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_, _ = pg.Exec(ctx, "ROLLBACK").ReadAll()
+}

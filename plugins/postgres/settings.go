@@ -1,0 +1,258 @@
+package postgres
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"leasehold/plugins"
+)
+
+const (
+	defaultMaxOpen  = 4
+	applicationName = "leasehold"
+)
+
+// authentication says when {{password}} stands for a SCRAM verifier.
+type authentication int
+
+const (
+	authAutomatic authentication = iota // where a role's password is set, if the server keeps SCRAM verifiers itself
+	authPlain                           // never
+	authVerifier                        // everywhere
+)
+
+// settings are a connection's details after the checks.
+type settings struct {
+	pool           *pgxpool.Config
+	maxIdle        int32
+	authentication authentication
+	secrets        []mask // what no error text may hold
+}
+
+// parseSettings checks the settings. Its errors name the setting and hold no value of it, but for
+// password_authentication. Settings of other layers, such as username_template, are passed over.
+func parseSettings(s plugins.Settings) (*settings, error) {
+	var text struct {
+		url, username, password, authentication, ca, certificate, key string
+	}
+	for name, field := range map[string]*string{
+		"connection_url": &text.url, "username": &text.username, "password": &text.password,
+		"password_authentication": &text.authentication,
+		"tls_ca":                  &text.ca, "tls_certificate": &text.certificate, "private_key": &text.key,
+	} {
+		var err error
+		if *field, err = stringSetting(s, name); err != nil {
+			return nil, err
+		}
+	}
+	if text.url == "" {
+		return nil, errors.New("connection_url cannot be empty")
+	}
+	for _, v := range []string{text.username, text.password} {
+		if strings.Contains(v, "{{username}}") || strings.Contains(v, "{{password}}") {
+			return nil, errors.New("username and/or password cannot contain the template variables")
+		}
+	}
+	var parsed settings
+	switch text.authentication {
+	case "":
+	case "password":
+		parsed.authentication = authPlain
+	case "scram-sha-256":
+		parsed.authentication = authVerifier
+	default:
+		return nil, fmt.Errorf("'%s' is not a valid password authentication type", text.authentication)
+	}
+	maxOpen, err := intSetting(s, "max_open_connections")
+	if err != nil {
+		return nil, err
+	}
+	maxIdle, err := intSetting(s, "max_idle_connections")
+	if err != nil {
+		return nil, err
+	}
+	lifetime, err := durationSetting(s, "max_connection_lifetime")
+	if err != nil {
+		return nil, err
+	}
+	disableEscaping, err := boolSetting(s, "disable_escaping")
+	if err != nil {
+		return nil, err
+	}
+	escape := func(s string) string { return s }
+	if !disableEscaping {
+		escape = escaper(text.url)
+	}
+	connectionURL := strings.NewReplacer("{{username}}", escape(text.username), "{{password}}", escape(text.password)).Replace(text.url)
+	if parsed.pool, err = pgxpool.ParseConfig(connectionURL); err != nil {
+		return nil, parseError(err)
+	}
+	for _, setting := range []struct{ value, mask string }{
+		{text.url, "[connection_url]"}, {connectionURL, "[connection_url]"}, {parsed.pool.ConnString(), "[connection_url]"},
+		{text.password, "[password]"}, {escape(text.password), "[password]"}, {parsed.pool.ConnConfig.Password, "[password]"},
+	} {
+		if setting.value != "" {
+			parsed.secrets = append(parsed.secrets, mask{setting.value, setting.mask})
+		}
+	}
+	if err := setTLS(parsed.pool, text.ca, text.certificate, text.key); err != nil {
+		return nil, err
+	}
+
+	switch {
+	case maxOpen == 0:
+		maxOpen = defaultMaxOpen
+	case maxOpen < 0:
+		return nil, errors.New("invalid max_open_connections: it cannot be negative")
+	}
+	switch {
+	case maxIdle == 0 || maxIdle > maxOpen:
+		maxIdle = maxOpen
+	case maxIdle < 0:
+		maxIdle = 0
+	}
+	parsed.pool.MaxConns, parsed.maxIdle, parsed.pool.MaxConnLifetime = int32(maxOpen), int32(maxIdle), lifetime
+	// The text says when a connection is opened; afterwards the pool decides.
+	parsed.pool.MinConns, parsed.pool.MinIdleConns = 0, 0
+	params := parsed.pool.ConnConfig.RuntimeParams
+	if params["application_name"] == "" {
+		params["application_name"] = applicationName
+	}
+	params["timezone"], params["client_encoding"] = "UTC", "UTF8"
+	// Otherwise a backslash would escape inside plain quotes, and quoting would be wrong.
+	params["standard_conforming_strings"] = "on"
+	return &parsed, nil
+}
+
+// escaper is how a value is written into the connection URL, or into a text of keys and values.
+func escaper(text string) func(string) string {
+	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
+		return url.PathEscape
+	}
+	return strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace
+}
+
+// parseError leaves out what the driver quotes from the URL, but for problems with TLS, which quote none.
+func parseError(err error) error {
+	const message = "connection_url is not a valid PostgreSQL URL or list of keys and values"
+	if strings.Contains(err.Error(), "failed to configure TLS") {
+		if cause := errors.Unwrap(err); cause != nil {
+			return fmt.Errorf("%s: TLS: %s", message, cause.Error())
+		}
+	}
+	return errors.New(message)
+}
+
+// setTLS makes every attempt to connect use TLS with these PEM texts, whatever the URL says. With a CA the server's name
+// is verified too.
+func setTLS(pool *pgxpool.Config, ca, certificate, key string) error {
+	if ca == "" && certificate == "" && key == "" {
+		return nil
+	}
+	var roots *x509.CertPool
+	if ca != "" {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM([]byte(ca)) {
+			return errors.New("tls_ca holds no PEM certificate")
+		}
+	}
+	var pairs []tls.Certificate
+	if certificate != "" || key != "" {
+		pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
+		if err != nil {
+			return errors.New("tls_certificate and private_key are not a PEM certificate and its key")
+		}
+		pairs = []tls.Certificate{pair}
+	}
+	apply := func(base *tls.Config, host string) *tls.Config {
+		c := base.Clone()
+		if c == nil || roots != nil {
+			c = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: roots}
+		}
+		c.Certificates = pairs
+		return c
+	}
+	conn := pool.ConnConfig
+	conn.TLSConfig = apply(conn.TLSConfig, conn.Host)
+	// With sslmode=prefer and the like a host has a second entry without TLS.
+	fallbacks := conn.Fallbacks[:0]
+	seen := map[string]bool{net(conn.Host, conn.Port): true}
+	for _, f := range conn.Fallbacks {
+		if address := net(f.Host, f.Port); !seen[address] {
+			seen[address] = true
+			f.TLSConfig = apply(f.TLSConfig, f.Host)
+			fallbacks = append(fallbacks, f)
+		}
+	}
+	conn.Fallbacks = fallbacks
+	return nil
+}
+
+func net(host string, port uint16) string { return host + ":" + strconv.Itoa(int(port)) }
+
+func stringSetting(s plugins.Settings, name string) (string, error) {
+	switch v := s[name].(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	case json.Number:
+		return v.String(), nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	default:
+		return "", fmt.Errorf("invalid %s: want a text", name)
+	}
+}
+
+func intSetting(s plugins.Settings, name string) (int, error) {
+	text, err := stringSetting(s, name)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("invalid %s: want a whole number", name)
+	}
+	return int(n), nil
+}
+
+func boolSetting(s plugins.Settings, name string) (bool, error) {
+	text, err := stringSetting(s, name)
+	if err != nil || text == "" {
+		return false, err
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("invalid %s: want true or false", name)
+	}
+	return b, nil
+}
+
+// durationSetting reads seconds, or a number with a unit: ns, us, ms, s, m, h, d.
+func durationSetting(s plugins.Settings, name string) (time.Duration, error) {
+	text, err := stringSetting(s, name)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	days, unit := time.Duration(1), text
+	if n, ok := strings.CutSuffix(text, "d"); ok {
+		days, unit = 24, n+"h"
+	} else if _, err := strconv.Atoi(text); err == nil {
+		unit = text + "s"
+	}
+	d, err := time.ParseDuration(unit)
+	if err != nil || d < 0 || d*days/days != d {
+		return 0, fmt.Errorf("invalid %s: want a duration such as 30m", name)
+	}
+	return d * days, nil
+}
