@@ -30,9 +30,7 @@ type Config struct {
 	MaxLeaseTTL        time.Duration
 	MaxRequestDuration time.Duration // for listeners that do not say
 
-	UI                   bool
 	LockMemory           bool // keep memory from being swapped out, where the system allows it
-	RawStorage           bool // sys/raw
 	APIAudit             bool // audit devices may be enabled through the API
 	AuditPrefixing       bool // and may have a prefix
 	ShowHostname         bool // answers carry X-Vault-Hostname
@@ -198,8 +196,10 @@ func (c *Config) Validate() error {
 		if err := l.validate(); err != nil {
 			return refuse("listener %q at %q: %s", l.Network, l.Address, err)
 		}
-		if l.MaxRequestDuration == 0 {
-			l.MaxRequestDuration = c.MaxRequestDuration
+		for _, duration := range []time.Duration{c.MaxRequestDuration, defaultMaxLength} {
+			if l.MaxRequestDuration == 0 {
+				l.MaxRequestDuration = duration
+			}
 		}
 		if c.UnauthenticatedFlows {
 			l.UnauthenticatedRekey, l.UnauthenticatedGenerateRoot = true, true
@@ -246,6 +246,16 @@ func (l *Listener) validate() error {
 		return fmt.Errorf("tls_require_and_verify_client_cert and tls_disable_client_certs exclude each other")
 	}
 	return nil
+}
+
+// UnauthenticatedRekey reports whether a rekey needs no token. The listeners must agree: the paths are the server's.
+func (c *Config) UnauthenticatedRekey() bool {
+	return !slices.ContainsFunc(c.Listeners, func(l *Listener) bool { return !l.UnauthenticatedRekey })
+}
+
+// UnauthenticatedGenerateRoot is the same for making a root token from unseal shares.
+func (c *Config) UnauthenticatedGenerateRoot() bool {
+	return !slices.ContainsFunc(c.Listeners, func(l *Listener) bool { return !l.UnauthenticatedGenerateRoot })
 }
 
 // URL is the address that clients use: api_addr, or one made from the first listener. It is "" when neither tells.

@@ -13,7 +13,7 @@ func FuzzRead(f *testing.F) {
 		`{"storage": {"inmem": {}}, "listener": [{"tcp": {"tls_disable": "true"}}]}`,
 		"listener \"tcp\" { custom_response_headers { \"404\" = { \"X-A\" = [\"b\"] } } }",
 		"log_file = <<EOF\n x\nEOF\n", "a = <<-E\n  b\n  E\n", `a = ["b", 1, true, ["c"], {d = 1}]`, `"a" "b" { c = 0x1f d = 1e9 }`,
-		"max_lease_ttl = 99999999999999999999", `{"max_lease_ttl": 1e400}`, `a "${b}" {}`, "# c\n/* d */ ui = true // e",
+		"max_lease_ttl = 99999999999999999999", `{"max_lease_ttl": 1e400}`, `a "${b}" {}`, "# c\n/* d */ disable_mlock = true // e",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -100,12 +100,13 @@ func (l *loader) read(file string, src []byte) error {
 
 // idleTopLevel are keys that such files carry and that change nothing here.
 var idleTopLevel = []string{
-	"allow_unauthenticated_workflows_paths", "cache_size", "cluster_cipher_suites", "detect_deadlocks", "disable_cache", "disable_clustering",
+	"cache_size", "cluster_cipher_suites", "detect_deadlocks", "disable_cache", "disable_clustering",
 	"disable_indexing", "disable_performance_standby", "disable_printable_check", "disable_sealwrap", "disable_sentinel_trace",
 	"disable_standby_reads", "enable_response_header_raft_node_id", "ha_backend", "ha_storage", "imprecise_lease_role_tracking",
 	"initialize", "introspection_endpoint", "license_path", "log_rotate_bytes", "log_rotate_duration", "log_rotate_max_files",
 	"plugin", "plugin_auto_download", "plugin_auto_register", "plugin_directory", "plugin_download_behavior",
-	"plugin_download_max_size", "plugin_file_permissions", "plugin_file_uid", "reporting", "service_registration", "telemetry",
+	"plugin_download_max_size", "plugin_file_permissions", "plugin_file_uid", "raw_storage_endpoint", "reporting",
+	"service_registration", "telemetry", "ui",
 	"unsafe_cross_namespace_identity", "unsafe_relative_paths", "user_lockout",
 }
 
@@ -123,9 +124,7 @@ func (l *loader) topLevel() fields {
 		"default_lease_ttl":               durationField(&c.DefaultLeaseTTL),
 		"max_lease_ttl":                   durationField(&c.MaxLeaseTTL),
 		"default_max_request_duration":    durationField(&c.MaxRequestDuration),
-		"ui":                              boolField(&c.UI),
 		"disable_mlock":                   notField(&c.LockMemory),
-		"raw_storage_endpoint":            boolField(&c.RawStorage),
 		"unsafe_allow_api_audit_creation": boolField(&c.APIAudit),
 		"allow_audit_log_prefixing":       boolField(&c.AuditPrefixing),
 		"allow_unauthenticated_workflows": boolField(&c.UnauthenticatedFlows),
@@ -299,7 +298,7 @@ func (l *loader) listener(network string, n node) error {
 	return nil
 }
 
-// applyEnvironment puts the variables over what the files said. Each is looked up as BAO_X, then as VAULT_X.
+// applyEnvironment puts the variables over what the files said. See [Variable] for their names.
 func (c *Config) applyEnvironment(env func(string) string) error {
 	for _, v := range []struct {
 		names []string
@@ -307,7 +306,6 @@ func (c *Config) applyEnvironment(env func(string) string) error {
 	}{
 		{[]string{"API_ADDR", "REDIRECT_ADDR", "ADVERTISE_ADDR"}, textField(&c.APIAddr)},
 		{[]string{"CLUSTER_ADDR"}, textField(&c.ClusterAddr)},
-		{[]string{"UI"}, boolField(&c.UI)},
 		{[]string{"LOG_LEVEL"}, levelField(&c.LogLevel)},
 		{[]string{"LOG_FORMAT"}, formatField(&c.LogFormat)},
 		{[]string{"SEAL_TYPE"}, textField(&c.SealType)},
@@ -333,9 +331,17 @@ func (c *Config) applyEnvironment(env func(string) string) error {
 	return nil
 }
 
-// lookup finds a variable under its two prefixes.
+// prefixes are what the names of variables begin with, in the order in which they are looked for.
+var prefixes = []string{"LEASEHOLD_", "BAO_", "VAULT_"}
+
+// Variable is the value of LEASEHOLD_name, else of BAO_name, else of VAULT_name. An empty one counts as not set.
+func Variable(env func(string) string, name string) string {
+	_, value := lookup(env, name)
+	return value
+}
+
 func lookup(env func(string) string, name string) (full, value string) {
-	for _, prefix := range []string{"BAO_", "VAULT_"} {
+	for _, prefix := range prefixes {
 		if value := env(prefix + name); value != "" {
 			return prefix + name, value
 		}

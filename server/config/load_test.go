@@ -38,7 +38,7 @@ listener "tcp" {
 }
 api_addr     = "https://vault.example.com:8200"
 cluster_addr = "https://10.0.0.1:8201"
-ui           = true
+disable_mlock = true
 `
 
 const typicalJSON = `{
@@ -48,7 +48,7 @@ const typicalJSON = `{
   }}],
   "api_addr": "https://vault.example.com:8200",
   "cluster_addr": "https://10.0.0.1:8201",
-  "ui": "true"
+  "disable_mlock": "true"
 }`
 
 func TestTypicalFile(t *testing.T) {
@@ -59,7 +59,7 @@ func TestTypicalFile(t *testing.T) {
 	want := config.Default()
 	want.Storage = config.Storage{Type: "raft", Path: "/srv/data"}
 	want.Listeners = []*config.Listener{listener}
-	want.APIAddr, want.ClusterAddr, want.UI = "https://vault.example.com:8200", "https://10.0.0.1:8201", true
+	want.APIAddr, want.ClusterAddr, want.LockMemory = "https://vault.example.com:8200", "https://10.0.0.1:8201", false
 
 	for name, text := range map[string]string{"typical.hcl": typical, "typical.json": typicalJSON, "no-extension": typicalJSON} {
 		got, err := load(t, name, text)
@@ -85,8 +85,7 @@ default_lease_ttl = 3600
 max_lease_ttl = "2d"
 default_max_request_duration = "30s"
 disable_mlock = "true"
-raw_storage_endpoint = 1
-unsafe_allow_api_audit_creation = true
+unsafe_allow_api_audit_creation = 1
 allow_audit_log_prefixing = true
 enable_response_header_hostname = true
 pid_file = "/run/leasehold.pid"
@@ -172,7 +171,7 @@ listener "tcp" {
 		Storage: config.Storage{Type: "file", Path: "/srv/data"}, SealType: "shamir", ClusterName: "one",
 		Listeners:       []*config.Listener{plain, socket, secure},
 		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 48 * time.Hour, MaxRequestDuration: 30 * time.Second,
-		RawStorage: true, APIAudit: true, AuditPrefixing: true, ShowHostname: true, PIDFile: "/run/leasehold.pid",
+		APIAudit: true, AuditPrefixing: true, ShowHostname: true, PIDFile: "/run/leasehold.pid",
 		LogLevel: config.LevelTrace, LogFormat: "json", LogFile: "/var/log/leasehold/", RequestLogLevel: &debug,
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(c.Storage.URL), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
@@ -186,8 +185,8 @@ listener "tcp" {
 func TestErrorsNameThePlace(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, file, text, want string }{
-		{"wrong kind", "a.hcl", "ui = true\ndefault_lease_ttl = [1]", `a.hcl:2: default_lease_ttl: expected a duration such as "30s", or seconds`},
-		{"wrong kind in JSON", "a.json", "{\n\n\"ui\": {}}", `a.json:3: ui: expected true or false`},
+		{"wrong kind", "a.hcl", "disable_mlock = true\ndefault_lease_ttl = [1]", `a.hcl:2: default_lease_ttl: expected a duration such as "30s", or seconds`},
+		{"wrong kind in JSON", "a.json", "{\n\n\"disable_mlock\": {}}", `a.json:3: disable_mlock: expected true or false`},
 		{"inside a block", "a.hcl", "listener \"tcp\" {\n tls_disable = \"maybe\"\n}", `a.hcl:2: listener "tcp": tls_disable: expected true or false`},
 		{"inside storage", "a.hcl", "storage \"file\" {\n path = 1\n}", `a.hcl:2: storage "file": path: expected a text`},
 		{"listener without a label", "a.hcl", "listener { address = \"a\" }", `a.hcl:1: listener: expected a block such as: listener "tcp" { ... }, or "unix"`},
@@ -198,8 +197,8 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"bad header status", "a.hcl", "listener \"tcp\" {\n custom_response_headers {\n \"999\" = { \"X-A\" = \"1\" }}}", "a.hcl:3: listener \"tcp\": custom_response_headers: expected \"default\""},
 		{"audit", "a.hcl", "audit \"file\" \"x\" {}", "a.hcl:1: audit: not supported: enable audit devices through the API"},
 		{"ACME", "a.hcl", `listener "tcp" { tls_acme_email = "a@b" }`, "tls_acme_email: not supported"},
-		{"broken HCL", "a.hcl", "ui = true\nlistener \"tcp\" {", "a.hcl:2: "},
-		{"broken JSON", "a.json", "{\n\"ui\": tru", "a.json:2: "},
+		{"broken HCL", "a.hcl", "pid_file = 1\nlistener \"tcp\" {", "a.hcl:2: "},
+		{"broken JSON", "a.json", "{\n\"pid_file\": tru", "a.json:2: "},
 		{"text after JSON", "a.json", "{} {}", "a.json:1: expected the end of the file"},
 		{"deep JSON", "a.json", `{"a":` + strings.Repeat("[", 100), "a.json:1: nested too deeply"},
 		{"missing file", "../missing/a.hcl", "", "no such file"},
@@ -224,7 +223,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 func TestErrorsHoldNoValues(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		`default_lease_ttl = "canary-1"`, `ui = "canary-1"`, `log_level = "canary-1"`, `log_format = "canary-1"`,
+		`default_lease_ttl = "canary-1"`, `disable_mlock = "canary-1"`, `log_level = "canary-1"`, `log_format = "canary-1"`,
 		`listener "tcp" { max_request_size = "canary-1" }`, `listener "tcp" { tls_cipher_suites = "canary-1" }`,
 		`listener "tcp" { x_forwarded_for_authorized_addrs = "canary-1" }`,
 	} {
@@ -320,8 +319,8 @@ func TestMerging(t *testing.T) {
 	if c.Storage.Type != "file" || c.APIAddr != "http://env" || c.LogLevel != config.LevelTrace {
 		t.Errorf("storage %q, api_addr %q, log_level %v", c.Storage.Type, c.APIAddr, c.LogLevel)
 	}
-	if _, err := config.Load(nil, func(name string) string { return map[string]string{"VAULT_UI": "perhaps"}[name] }); err == nil ||
-		err.Error() != "environment variable VAULT_UI: expected true or false" {
+	if _, err := config.Load(nil, func(name string) string { return map[string]string{"VAULT_LOG_FORMAT": "perhaps"}[name] }); err == nil ||
+		err.Error() != "environment variable VAULT_LOG_FORMAT: expected \"standard\" or \"json\"" {
 		t.Errorf("bad variable: %v", err)
 	}
 	if _, err := config.Load([]string{t.TempDir()}, noEnv); err == nil || !strings.Contains(err.Error(), "holds no .hcl or .json file") {
