@@ -9,21 +9,30 @@ import (
 	"time"
 )
 
-// View runs fn on a read-only snapshot.
+// errClosed is the end of an Update that began after Close.
+var errClosed = errors.New("the store is closed")
+
+// View runs fn on a read-only snapshot, once.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
-	if s.readers == nil {
-		return s.runRemote(ctx, s.read, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}, fn)
+	select {
+	case s.views <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	session, err := s.readers.take(ctx)
+	defer func() { <-s.views }()
+	if s.readers == nil {
+		return s.runRemote(ctx, s.read, readOnly, fn)
+	}
+	session, err := s.readers.take()
 	if err != nil {
-		return err
+		return fmt.Errorf("begin: %w", err)
 	}
 	sound := false
 	defer func() {
 		if sound {
 			s.readers.put(session)
 		} else { // also when fn panicked
-			s.readers.drop(session)
+			session.discard()
 		}
 	}()
 	if err := session.do("begin"); err != nil {
@@ -36,6 +45,8 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 	sound = session.do("rollback") == nil
 	return err
 }
+
+var readOnly = &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}
 
 // Update runs fn in a serialisable transaction, and returns once it is durable. fn may run again: no I/O in it but tx,
 // and no change to captured variables that is not undone at its top. Calls that wait at the same moment may share a

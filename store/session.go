@@ -95,80 +95,34 @@ func (s *session) discard() {
 	_ = s.conn.Close()
 }
 
-// errClosed is the end of a transaction that began after Close.
-var errClosed = errors.New("the store is closed")
-
-// readers is a pool of sessions that cannot write. The session used last is used next, as its cache is warm.
+// readers are the idle sessions that cannot write. The one used last is used next, as its cache is warm.
 type readers struct {
-	db    *sql.DB
-	slots chan struct{} // has an element for each session in use
+	db *sql.DB
 
-	mu     sync.Mutex
-	idle   []*session // guarded by mu
-	closed bool       // guarded by mu
+	mu   sync.Mutex
+	idle []*session // guarded by mu
 }
 
-func newReaders(db *sql.DB) *readers {
-	return &readers{db: db, slots: make(chan struct{}, db.Stats().MaxOpenConnections)}
-}
-
-func (r *readers) take(ctx context.Context) (*session, error) {
-	select {
-	case r.slots <- struct{}{}:
-	default:
-		select {
-		case r.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+func (r *readers) take() (*session, error) {
 	r.mu.Lock()
-	if r.closed {
+	last := len(r.idle) - 1
+	if last < 0 {
 		r.mu.Unlock()
-		<-r.slots
-		return nil, errClosed
+		return newSession(context.Background(), r.db)
 	}
-	if last := len(r.idle) - 1; last >= 0 {
-		s := r.idle[last]
-		r.idle = r.idle[:last]
-		r.mu.Unlock()
-		return s, nil
-	}
+	s := r.idle[last]
+	r.idle = r.idle[:last]
 	r.mu.Unlock()
-	s, err := newSession(context.WithoutCancel(ctx), r.db)
-	if err != nil {
-		<-r.slots
-		return nil, err
-	}
 	return s, nil
 }
 
 func (r *readers) put(s *session) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.idle = append(r.idle, s)
-	r.mu.Unlock()
-	<-r.slots
 }
 
-// drop ends a session that is of no more use.
-func (r *readers) drop(s *session) {
-	s.discard()
-	<-r.slots
-}
-
-// close waits for the sessions in use, and ends all.
 func (r *readers) close() error {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	for range cap(r.slots) {
-		r.slots <- struct{}{}
-	}
-	defer func() {
-		for range cap(r.slots) {
-			<-r.slots
-		}
-	}()
 	r.mu.Lock()
 	idle := r.idle
 	r.idle = nil

@@ -37,7 +37,7 @@ type Config struct {
 type Dialect interface {
 	// Name is "sqlite" or "postgresql".
 	Name() string
-	// Open connects. write runs Updates, read runs Views; they may be the same.
+	// Open connects. write runs Updates, read runs Views and has two connections or more.
 	Open(ctx context.Context) (write, read *sql.DB, err error)
 	// Close releases what Open took besides the two pools, which are closed before.
 	Close() error
@@ -67,16 +67,14 @@ type Store struct {
 	sealed      []SealedColumn
 	cells       map[[2]string]struct{} // table and column of each sealed column
 
-	readers *readers // of an embedded dialect, else nil
-	writer  *writer  // of an embedded dialect, else nil
+	readers *readers      // of an embedded dialect, else nil
+	writer  *writer       // of an embedded dialect, else nil
+	views   chan struct{} // has an element for each View under way; one connection is kept for reading the keyring
 
 	keys   atomic.Pointer[keyring.Keyring]
-	reload atomic.Pointer[Reload]
 	last   atomic.Int64 // the latest time that an Update has used, in microseconds
+	reload reloader
 }
-
-// Reload reads the keyring anew, in the transaction that met a cell whose key is not in the present one.
-type Reload func(tx *Tx) (*keyring.Keyring, error)
 
 // Open connects, runs the migrations that are still to be done, and checks that the schema is the one that this
 // program knows. The store is locked until Unlock.
@@ -101,8 +99,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.migrate(ctx, cfg.Migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
 	}
+	s.views = make(chan struct{}, read.Stats().MaxOpenConnections-1)
 	if cfg.Dialect.Embedded() {
-		s.readers = newReaders(read)
+		s.readers = &readers{db: read}
 		s.writer = newWriter(write, &s.last)
 	}
 	return s, nil
@@ -113,14 +112,20 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() error {
 	var err error
 	if s.writer != nil {
-		err = errors.Join(s.writer.close(), s.readers.close())
+		err = s.writer.close()
+	}
+	for range cap(s.views) { // wait for each View; those that come later find closed connections
+		s.views <- struct{}{}
+	}
+	if s.readers != nil {
+		err = errors.Join(err, s.readers.close())
 	}
 	s.Lock()
-	err = errors.Join(err, s.write.Close())
-	if s.read != s.write {
-		err = errors.Join(err, s.read.Close())
+	err = errors.Join(err, s.write.Close(), s.read.Close(), s.dialect.Close())
+	for range cap(s.views) {
+		<-s.views
 	}
-	if err := errors.Join(err, s.dialect.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("close the store: %w", err)
 	}
 	return nil
@@ -128,6 +133,9 @@ func (s *Store) Close() error {
 
 // ID is the store's random name, made with its first tables and bound into every cell.
 func (s *Store) ID() string { return s.id }
+
+// Clock is the clock that the store was opened with.
+func (s *Store) Clock() clock.Clock { return s.clock }
 
 // Dialect is the name of the database: "sqlite" or "postgresql".
 func (s *Store) Dialect() string { return s.dialect.Name() }
@@ -147,7 +155,3 @@ func (s *Store) Unlocked() bool { return s.keys.Load() != nil }
 
 // Keyring is what the store seals with, or nil while it is locked.
 func (s *Store) Keyring() *keyring.Keyring { return s.keys.Load() }
-
-// OnUnknownKey sets how the keyring is read again when a cell names a key that is not in it, as happens after another
-// node has rotated.
-func (s *Store) OnUnknownKey(fn Reload) { s.reload.Store(&fn) }

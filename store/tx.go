@@ -200,32 +200,14 @@ func (tx *Tx) Open(c Cell, sealed []byte) ([]byte, error) {
 	}
 	plain, err := k.Open(place, sealed)
 	if errors.Is(err, keyring.ErrUnknownKey) {
-		plain, err = tx.openReloaded(k, place, sealed)
+		if err = tx.store.reloadKeyring(tx.calls, k); err == nil {
+			plain, err = k.Open(place, sealed)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s.%s: %w", c.Table, c.Column, sealedError(err))
 	}
 	return plain, nil
-}
-
-// openReloaded reads the keyring once more, because another node may have rotated, and tries again.
-func (tx *Tx) openReloaded(k *keyring.Keyring, place keyring.Place, sealed []byte) ([]byte, error) {
-	reload := tx.store.reload.Load()
-	if reload == nil {
-		return nil, ErrTampered
-	}
-	newer, err := (*reload)(tx)
-	if err != nil {
-		return nil, fmt.Errorf("reload the keyring: %w", err)
-	}
-	if err := k.Adopt(newer); err != nil {
-		return nil, err
-	}
-	plain, err := k.Open(place, sealed)
-	if errors.Is(err, keyring.ErrUnknownKey) {
-		return nil, ErrTampered
-	}
-	return plain, err
 }
 
 // Index is a blind index: a keyed hash of value, 64 lower-case hexadecimal digits, different for each purpose.
@@ -239,10 +221,13 @@ func (tx *Tx) Index(purpose string, value []byte) (string, error) {
 	return index, sealedError(err)
 }
 
-// sealedError tells a keyring that was wiped meanwhile as a store that is locked.
+// sealedError tells the keyring's errors as the store's.
 func sealedError(err error) error {
-	if errors.Is(err, keyring.ErrWiped) {
+	switch {
+	case errors.Is(err, keyring.ErrWiped): // locked meanwhile
 		return ErrSealed
+	case errors.Is(err, keyring.ErrUnknownKey): // and the keyring was just read
+		return ErrTampered
 	}
 	return err
 }

@@ -83,7 +83,8 @@ func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 		"_txlock": {"immediate"},
 		"_pragma": {"journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)", "journal_size_limit(67108864)"},
 	})
-	read = connect(path, d.cfg.Readers, d.cfg.CacheKiB/8, url.Values{"_pragma": {"query_only(1)"}})
+	// One connection more than Views: the store reads the keyring by it.
+	read = connect(path, d.cfg.Readers+1, d.cfg.CacheKiB/8, url.Values{"_pragma": {"query_only(1)"}})
 	// The writer goes first: it puts a new file into WAL mode.
 	if err := errors.Join(write.PingContext(ctx), read.PingContext(ctx)); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%s: %w", path, err), write.Close(), read.Close())

@@ -1,0 +1,7 @@
+// Package postgres keeps the store in a PostgreSQL database: the store of many nodes.
+//
+// Updates are SERIALIZABLE and run again when they collide (docs/adr/0004-postgresql-serializable.md); Views are
+// REPEATABLE READ. Time is the database's clock, so that nodes need not agree. Nodes that start at once migrate one
+// after the other, under an advisory lock. A proxy that pools by transaction must not stand in between: statements are
+// prepared per connection.
+package postgres
