@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"context"
+
+	"leasehold/audit"
+	"leasehold/engine"
+	"leasehold/internal/errs"
+)
+
+// auditRequest writes the line of a request before it runs. An error means that it must not.
+func (c *call) auditRequest(ctx context.Context, refused error) error {
+	if !c.b.audit.Enabled() {
+		return nil
+	}
+	e := c.entry()
+	if refused != nil {
+		e.Error = shown(refused)
+	}
+	return c.b.audit.Request(ctx, e)
+}
+
+// auditResponse writes the line of an answer before it is sent. An error means that it must not be.
+func (c *call) auditResponse(ctx context.Context, resp *engine.Response, failed error) error {
+	if !c.b.audit.Enabled() {
+		return nil
+	}
+	e := c.entry()
+	e.Response = &audit.Response{}
+	switch {
+	case failed != nil:
+		e.Error = responseError(failed)
+		if text := shown(failed); text != "" {
+			e.Response.Data = map[string]any{"error": text}
+		}
+		if c.facts.Unauthenticated {
+			e.Auth = audit.Auth{}
+		}
+	case resp != nil:
+		c.auditAnswer(e, resp)
+	}
+	return c.b.audit.Response(ctx, e)
+}
+
+func (c *call) auditAnswer(e *audit.Entry, resp *engine.Response) {
+	e.Response.Data, e.Response.Warnings = resp.Data, resp.Warnings
+	if resp.Secret != nil {
+		e.Response.Secret = &audit.Secret{LeaseID: resp.Secret.LeaseID}
+	}
+	if resp.Auth == nil {
+		return
+	}
+	made := audit.Auth{
+		ClientToken: resp.Auth.ClientToken, Accessor: resp.Auth.Accessor, Policies: resp.Auth.Policies, TokenPolicies: resp.Auth.TokenPolicies,
+		IdentityPolicies: resp.Auth.IdentityPolicies, Metadata: resp.Auth.Metadata, NumUses: resp.Auth.NumUses, EntityID: resp.Auth.EntityID,
+		TokenType: resp.Auth.TokenType, TTL: resp.Auth.Duration,
+	}
+	if resp.Login != nil {
+		made.DisplayName, made.NoDefaultPolicy = c.made.DisplayName, c.made.NoDefault
+		e.Auth = made // who asks is whom the login found
+	}
+	e.Response.Auth = &made
+}
+
+// entry is what both lines of the request have in common.
+func (c *call) entry() *audit.Entry {
+	e := &audit.Entry{
+		Time: c.b.clock.Now(),
+		Request: audit.Request{
+			ID: c.ID, Operation: string(c.Operation), ClientToken: c.Token, TokenAccessor: c.token.Accessor, Path: c.Path, Data: c.Data,
+			RemoteAddr: c.RemoteAddr, RemotePort: c.RemotePort, WrapTTL: c.WrapTTL, Header: c.Header,
+		},
+	}
+	if len(c.Peer) > 0 {
+		e.Request.CertSerial = c.Peer[0].SerialNumber.String()
+	}
+	if m := c.mount; m != nil {
+		e.Request.Mount = audit.Mount{
+			Path: m.Path, Type: m.Type, Accessor: m.Accessor, Class: string(m.Kind), Reached: c.reached,
+			ClearRequestKeys: m.Config.AuditRequest, ClearResponseKeys: m.Config.AuditResponse,
+		}
+	}
+	if c.tokenErr == nil {
+		t := &c.token
+		e.Auth = audit.Auth{
+			ClientToken: c.Token, Accessor: t.Accessor, DisplayName: t.DisplayName, Policies: t.Policies, TokenPolicies: t.Policies,
+			NoDefaultPolicy: t.NoDefault, Metadata: t.Meta, RemainingUses: c.usesBefore(), EntityID: t.EntityID, TokenType: t.Type,
+			TTL: t.Granted, IssuedAt: t.CreatedAt,
+		}
+	}
+	if c.asked {
+		e.Auth.Results = &audit.PolicyResults{Allowed: c.verdict.Allowed, Granting: c.verdict.Granting}
+	}
+	return e
+}
+
+// usesBefore is how many requests the token was good for before this one; 0: unlimited.
+func (c *call) usesBefore() int {
+	switch {
+	case c.token.NumUses < 0:
+		return 1
+	case c.token.NumUses > 0 && !c.facts.Unauthenticated:
+		return c.token.NumUses + 1
+	default:
+		return c.token.NumUses
+	}
+}
+
+// shown is the text that the client gets; empty for an answer that says only that nothing is there.
+func shown(err error) string {
+	if e := errs.From(err); e != nil && e.Code != errs.Internal {
+		return e.Shown()
+	}
+	return "internal error"
+}
+
+// responseError is the error text of a line after the request. It names the kind of refusal: what the client was told
+// stands, hashed, in the data, since it may quote the request.
+//
+// Compat: recordings audit-errors.
+func responseError(err error) string {
+	kinds := map[errs.Code]string{
+		errs.Unauthenticated: "permission denied",
+		errs.Denied:          "permission denied",
+		errs.Invalid:         "invalid request",
+		errs.NotFound:        "unsupported path",
+		errs.Unsupported:     "unsupported operation",
+	}
+	text := shown(err)
+	if text == "" {
+		return ""
+	}
+	kind, known := kinds[errs.CodeOf(err)]
+	if !known {
+		kind = "internal error"
+	}
+	return errs.Framed(errs.Internal, "%s", kind).Shown()
+}

@@ -1,0 +1,70 @@
+package sys
+
+import (
+	"context"
+	"os"
+	"runtime"
+
+	"leasehold/engine"
+)
+
+func (s *system) serverPaths() []*engine.Path {
+	return []*engine.Path{
+		{Pattern: "version-history", Fields: engine.Schema{}, Help: "The versions of the program that this store has seen.",
+			Ops: engine.Ops{engine.List: s.versionHistory}},
+		{Pattern: "ha-status", Help: "The nodes; each knows of itself alone.", Ops: engine.Ops{engine.Read: s.haStatus}},
+		{Pattern: "host-info", Help: "The machine that this node runs on.", Ops: engine.Ops{engine.Read: s.hostInfo}},
+		{Pattern: "config/state/sanitized", Help: "The server's settings, without secrets.",
+			Ops: engine.Ops{engine.Read: s.sanitized}},
+	}
+}
+
+func (s *system) versionHistory(ctx context.Context, _ *engine.Request, _ *engine.Fields) (*engine.Response, error) {
+	versions, err := s.b.Versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	info := map[string]any{}
+	var previous any
+	for _, v := range versions {
+		names = append(names, v.Name)
+		info[v.Name] = map[string]any{"previous_version": previous, "timestamp_installed": v.InstalledAt, "build_date": nil}
+		previous = v.Name
+	}
+	return &engine.Response{Data: map[string]any{"keys": names, "key_info": info}}, nil
+}
+
+// haStatus shows this node. Nodes do not know of one another: the store is what they share.
+func (s *system) haStatus(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
+	address, _ := s.b.Sanitized()["api_addr"].(string)
+	return both(map[string]any{"nodes": []map[string]any{{
+		"hostname": hostname(), "api_address": address, "cluster_address": "", "active_node": true, "last_echo": nil,
+		"version": s.b.Version(),
+	}}}), nil
+}
+
+// hostname is the machine's name, or nothing where it has none.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// hostInfo tells what the runtime knows. Load, disks and memory are for the machine's own monitoring to watch.
+func (s *system) hostInfo(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
+	cpu := make([]map[string]any, runtime.NumCPU())
+	for i := range cpu {
+		cpu[i] = map[string]any{"cpu": i}
+	}
+	return &engine.Response{Data: map[string]any{
+		"timestamp": s.b.Now(), "cpu": cpu, "cpu_times": []any{}, "disk": []any{}, "memory": map[string]any{},
+		"host": map[string]any{"hostname": hostname(), "os": runtime.GOOS, "kernelArch": runtime.GOARCH},
+	}}, nil
+}
+
+func (s *system) sanitized(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
+	return &engine.Response{Data: s.b.Sanitized()}, nil
+}
