@@ -88,6 +88,9 @@ func (b *Broker) seed(tx *store.Tx, spec auth.Spec) (root secret.Text, err error
 	return root, err
 }
 
+// Sealed reports whether the store has no keys. It reads nothing.
+func (b *Broker) Sealed() bool { return !b.store.Unlocked() }
+
 // SealStatus says how the server stands. It needs no token.
 func (b *Broker) SealStatus(ctx context.Context) (Status, error) {
 	s, err := b.barrier.Status(ctx)
