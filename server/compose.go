@@ -1,0 +1,170 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"leasehold/auth"
+	"leasehold/auth/token"
+	"leasehold/broker"
+	"leasehold/broker/sys"
+	"leasehold/database"
+	"leasehold/engine"
+	"leasehold/internal/clock"
+	"leasehold/internal/secret"
+	"leasehold/lease"
+	"leasehold/plugins"
+	"leasehold/plugins/postgres"
+	"leasehold/server/config"
+	"leasehold/store"
+	"leasehold/store/seal"
+	"leasehold/store/sqlite"
+)
+
+// drivers are the target databases that this program speaks to, by plugin_name.
+var drivers = map[string]plugins.Driver{
+	"postgresql-database-plugin": postgres.Driver{},
+}
+
+// parts are the packages, wired together.
+type parts struct {
+	log       *slog.Logger
+	store     *store.Store
+	leases    *lease.Manager
+	broker    *broker.Broker
+	database  *database.Engine
+	tokenWork chan struct{} // receives when tokens made something due
+}
+
+// compose opens the store and makes the parts. Two of them ask others that are made later, so they are handed functions
+// that look there when they are called: nothing is called before compose returns.
+func compose(ctx context.Context, cfg *config.Config, opts Options, now clock.Clock, log *slog.Logger) (*parts, error) {
+	p := &parts{log: log, tokenWork: make(chan struct{}, 1)}
+	if err := p.openStore(ctx, cfg, now); err != nil {
+		return nil, err
+	}
+	if err := p.wire(cfg, opts, now); err != nil {
+		return nil, errors.Join(err, p.store.Close())
+	}
+	return p, nil
+}
+
+// openStore opens the SQLite file of the configuration, making its directory, or a store that is not kept.
+func (p *parts) openStore(ctx context.Context, cfg *config.Config, now clock.Clock) error {
+	file := cfg.Storage.File()
+	if file != "" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return fmt.Errorf("make the storage directory: %w", err)
+		}
+	}
+	var err error
+	p.store, err = store.Open(ctx, store.Config{
+		Dialect: sqlite.New(sqlite.Config{Path: file}),
+		Clock:   now,
+		Migrations: slices.Concat(
+			seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations()),
+	})
+	return err
+}
+
+func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
+	barrier := seal.New(p.store, p.log)
+	tokens, err := auth.New(auth.Config{
+		Store: p.store,
+		DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
+			return p.leases.DueByToken(tx, token, limit)
+		},
+		Wake: p.wakeForTokens,
+	})
+	if err != nil {
+		return err
+	}
+	p.leases, err = lease.New(lease.Config{
+		Store: p.store,
+		Log:   p.log,
+		Alive: tokens.Alive,
+		MountTTL: func(mountUUID string) (def, max time.Duration) {
+			return p.broker.MountTTL(mountUUID)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	p.database, err = database.New(database.Config{
+		Store:   p.store,
+		Leases:  p.leases,
+		Drivers: drivers,
+		PasswordPolicy: func(ctx context.Context, name string) (func() (secret.Text, error), error) {
+			return func() (secret.Text, error) { return sys.GeneratePassword(ctx, p.broker, name) }, nil
+		},
+		Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	tokenEngine, err := token.New(token.Config{
+		Tokens: tokens,
+		PolicyExists: func(_ context.Context, name string) (bool, error) {
+			_, found := p.broker.Policy(name)
+			return found, nil
+		},
+		RenewLogin: func(ctx context.Context, path string, l *engine.Login) (engine.Mount, error) {
+			return p.broker.RenewLogin(ctx, path, l)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	p.broker, err = broker.New(broker.Config{
+		Store:       p.store,
+		Barrier:     barrier,
+		Tokens:      tokens,
+		Leases:      p.leases,
+		Engines:     map[string]engine.Engine{database.Kind: p.database},
+		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
+		System:      func(b *broker.Broker) engine.Engine { return sys.New(b) },
+		DefaultTTL:  cfg.DefaultLeaseTTL,
+		MaxTTL:      cfg.MaxLeaseTTL,
+		ClusterName: cfg.ClusterName,
+		Version:     opts.Version,
+		Sanitized:   cfg.Sanitized(),
+		Settings: broker.Settings{
+			APIAudit:                    cfg.APIAudit,
+			AuditPrefix:                 cfg.AuditPrefixing,
+			UnauthenticatedRekey:        cfg.UnauthenticatedRekey(),
+			UnauthenticatedGenerateRoot: cfg.UnauthenticatedGenerateRoot(),
+		},
+		Clock: now,
+		Log:   p.log,
+	})
+	return err
+}
+
+func (p *parts) wakeForTokens() {
+	select {
+	case p.tokenWork <- struct{}{}:
+	default: // the reaper is called already
+	}
+}
+
+// opened is called when the store was unsealed, before the client learns of it. No other process uses an SQLite store, so
+// whatever is half done in it was left by a process that is dead.
+func (p *parts) opened(ctx context.Context) {
+	if err := p.leases.Recover(ctx); err != nil {
+		// The same rows become due by themselves, only later.
+		p.log.Error("recover leases", "error", err)
+	}
+}
+
+// close ends the parts once nothing calls them any more: pools, audit files and keys, the store.
+func (p *parts) close() error {
+	p.database.Close()
+	p.broker.SealNow()
+	return p.store.Close()
+}
