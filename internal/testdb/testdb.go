@@ -67,7 +67,7 @@ func Postgres(t testing.TB, opts ...Option) *Server {
 }
 
 // Start starts a PostgreSQL server. stop ends and removes it, and may be called more than once. A server whose starter
-// dies without calling stop ends too, but its files stay.
+// dies without calling stop ends too; its files are removed by the next Start of any process.
 func Start(opts ...Option) (s *Server, stop func(), err error) {
 	o := options{settings: map[string]string{
 		"listen_addresses":        "127.0.0.1",
@@ -91,13 +91,14 @@ func Start(opts ...Option) (s *Server, stop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := os.MkdirTemp("", "leasehold-pg-")
+	removeAbandoned()
+	dir, remove, err := claimFolder()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a folder for the server: %w", err)
+		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = os.RemoveAll(dir)
+			remove()
 		}
 	}()
 	s = &Server{
@@ -121,7 +122,7 @@ func Start(opts ...Option) (s *Server, stop func(), err error) {
 	}
 	return s, func() {
 		s.Stop()
-		_ = os.RemoveAll(dir)
+		remove()
 	}, nil
 }
 

@@ -1,9 +1,13 @@
 package testdb_test
 
 import (
+	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"leasehold/internal/testdb"
 )
@@ -50,6 +54,47 @@ func TestStop(t *testing.T) {
 		t.Error("a stopped server answers")
 	}
 	if _, err := os.Stat(s.LogFile); !os.IsNotExist(err) {
+		t.Errorf("the files are still there: %v", err)
+	}
+}
+
+// A starter that is killed leaves no server, and no files after the next start.
+func TestKilledStarter(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("TESTDB_STARTER") != "" {
+		s, _, err := testdb.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("started %s %s\n", s.Addr, s.LogFile)
+		select {}
+	}
+	starter := exec.Command(os.Args[0], "-test.run=^TestKilledStarter$")
+	starter.Env = append(os.Environ(), "TESTDB_STARTER=yes")
+	out, err := starter.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := starter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var addr, log string
+	if _, err := fmt.Fscanf(out, "started %s %s\n", &addr, &log); err != nil {
+		t.Fatal(err)
+	}
+	_ = starter.Process.Kill()
+	_ = starter.Wait()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for range again.C {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+	}
+	testdb.Postgres(t)
+	if _, err := os.Stat(log); !os.IsNotExist(err) {
 		t.Errorf("the files are still there: %v", err)
 	}
 }
