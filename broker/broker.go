@@ -72,6 +72,8 @@ type Broker struct {
 	auditTurn chan struct{}     // holds an item while someone exchanges the devices
 	devices   map[string]string // open devices: path to id; for who has the turn
 
+	emptying sync.WaitGroup // hidden mounts that Reap took up
+
 	mu           sync.Mutex
 	rekey        *rekey      // guarded by mu; nil: none under way
 	root         *generation // guarded by mu; nil: none under way

@@ -247,16 +247,17 @@ func (b *Broker) rotateDue(ctx context.Context) error {
 	return b.RotateKey(ctx)
 }
 
-// Reap does what is due: leases, tokens, mounts left half-way, the data key. It is to be called often, such as once a
-// second, and at once when leases or tokens wake the caller. It does nothing while the store is sealed.
+// Reap starts what is due: leases, tokens, mounts left half-way, the data key. It is to be called often, such as once a
+// second, and at once when leases or tokens wake the caller. Work at targets goes on behind it until ctx is done; [Broker.Wait]
+// returns after that. It does nothing while the store is sealed.
 func (b *Broker) Reap(ctx context.Context) error {
 	if !b.store.Unlocked() {
 		return nil
 	}
 	err := errors.Join(
 		b.refresh(ctx),        // so that idle nodes follow the others, too
-		b.tokens.RunOnce(ctx), // first: dead tokens make leases due
-		b.leases.RunOnce(ctx),
+		b.tokens.RunOnce(ctx), // before leases: dead tokens make them due
+		b.leases.Reap(ctx),
 		b.finishDue(ctx),
 		b.rotateDue(ctx),
 	)
@@ -264,6 +265,12 @@ func (b *Broker) Reap(ctx context.Context) error {
 		return nil // sealed meanwhile; what was claimed is due again
 	}
 	return err
+}
+
+// Wait returns when nothing that Reap started is going on.
+func (b *Broker) Wait() {
+	b.leases.Wait()
+	b.emptying.Wait()
 }
 
 // NextDue is when Reap has something to do, as far as rows tell; false: nothing is known to come.

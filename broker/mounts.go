@@ -48,7 +48,7 @@ const (
 	hideMount        = `update mounts set state = $2, target = $3, migration = $4, due_at = $5 where uuid = $1 and state = 'live'`
 	showMount        = `update mounts set state = 'live', target = '', migration = '', due_at = null where uuid = $1`
 	moveMount        = `update mounts set path = target, state = 'live', target = '', migration = '', due_at = null where uuid = $1 and state = 'moving'`
-	deleteMount      = `delete from mounts where uuid = $1`
+	deleteMount      = `delete from mounts where uuid = $1 and state = 'retiring'`
 	insertRemount    = `insert into remounts (id, source, target, status) values ($1, $2, $3, 'in-progress')`
 	finishRemount    = `update remounts set status = $2 where id = (select migration from mounts where uuid = $1)`
 	selectRemount    = `select source, target, status from remounts where id = $1`
@@ -213,9 +213,25 @@ func (b *Broker) Disable(ctx context.Context, kind Kind, path string) error {
 	if err != nil || id == "" {
 		return err
 	}
-	// Crash: the mount is hidden and its row due; the next round of any node's Reap goes on with it.
-	return b.finish(context.WithoutCancel(ctx), id)
+	return b.finishNow(ctx, id)
 }
+
+// finishNow empties a mount that this request has hidden. One that cannot be emptied is shown again: the client is told.
+func (b *Broker) finishNow(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), unmountTime, errUnmountTime)
+	defer cancel()
+	// Crash: the mount is hidden and its row due; Reap, on any node, goes on with it.
+	err := b.finish(ctx, id)
+	if err == nil {
+		return nil
+	}
+	if shown := b.show(context.WithoutCancel(ctx), id); shown != nil {
+		b.log.Error("a mount that cannot be emptied stays hidden until the next attempt", "mount_uuid", id, "error", shown)
+	}
+	return err
+}
+
+var errUnmountTime = fmt.Errorf("emptying a mount took longer than %s", unmountTime)
 
 // hide takes a live mount out of service, due to be retired, or moved when target is given. It returns "" when there
 // is none at path.
@@ -251,8 +267,6 @@ func (b *Broker) hide(ctx context.Context, path, target, migration string) (id s
 
 // finish empties a hidden mount and then retires or moves it. It can be repeated: every step is idempotent.
 func (b *Broker) finish(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, unmountTime, fmt.Errorf("emptying a mount took longer than %s", unmountTime))
-	defer cancel()
 	var m *Mount
 	err := b.store.View(ctx, func(tx *store.Tx) error {
 		all, err := readMounts(tx)
@@ -267,9 +281,6 @@ func (b *Broker) finish(ctx context.Context, id string) error {
 		return err
 	}
 	if err := b.empty(ctx, m); err != nil {
-		if shown := b.show(ctx, m); shown != nil {
-			b.log.Error("a mount whose leases cannot be revoked stays hidden until the next attempt", "mount", m.Path, "error", shown)
-		}
 		return err
 	}
 	return b.store.Update(ctx, func(tx *store.Tx) error {
@@ -315,12 +326,12 @@ func (b *Broker) empty(ctx context.Context, m *Mount) error {
 }
 
 // show puts a hidden mount back into service where it was.
-func (b *Broker) show(ctx context.Context, m *Mount) error {
-	return b.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		if _, err := tx.Exec(finishRemount, m.UUID, "failure"); err != nil {
+func (b *Broker) show(ctx context.Context, id string) error {
+	return b.store.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(finishRemount, id, "failure"); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(showMount, m.UUID); err != nil {
+		if _, err := tx.Exec(showMount, id); err != nil {
 			return err
 		}
 		return bump(tx)
@@ -357,8 +368,7 @@ func (b *Broker) Remount(ctx context.Context, source, target string) (string, er
 	if id == "" {
 		return "", errs.New(errs.Invalid, "no matching mount at %q", source)
 	}
-	// Crash: as in Disable.
-	if err := b.finish(context.WithoutCancel(ctx), id); err != nil {
+	if err := b.finishNow(ctx, id); err != nil {
 		b.log.Error("a mount was not moved", "mount", source, "error", err)
 	}
 	return migration, nil
@@ -376,7 +386,8 @@ func (b *Broker) Migration(ctx context.Context, id string) (*Migration, error) {
 	return m, err
 }
 
-// finishDue takes up mounts that were hidden by a process that did not come to an end with them.
+// finishDue takes up mounts that were hidden by a process that did not come to an end with them. A target that hangs must
+// not hold up the caller, so each goes on behind it; the claim keeps all nodes from the same one.
 func (b *Broker) finishDue(ctx context.Context) error {
 	var due []string
 	err := b.store.View(ctx, func(tx *store.Tx) error {
@@ -395,11 +406,17 @@ func (b *Broker) finishDue(ctx context.Context) error {
 			claimed, err = tx.Exec(claimMount, id, store.Micros(now.Add(unmountTime)), store.Micros(now))
 			return err
 		})
-		if err == nil && claimed == 1 {
-			err = b.finish(ctx, id)
-		}
 		if err != nil {
-			return fmt.Errorf("finish a hidden mount: %w", err)
+			return fmt.Errorf("claim a hidden mount: %w", err)
+		}
+		if claimed == 1 {
+			b.emptying.Go(func() { // a refusal leaves it hidden: nobody waits who could be told
+				ctx, cancel := context.WithTimeoutCause(ctx, unmountTime, errUnmountTime)
+				defer cancel()
+				if err := b.finish(ctx, id); err != nil {
+					b.log.Error("a hidden mount was not emptied", "mount_uuid", id, "error", err)
+				}
+			})
 		}
 	}
 	return nil

@@ -116,23 +116,23 @@ func below(n int) int {
 // passwordText is a stored password policy: the text as it was written.
 type passwordText struct{ Policy string }
 
-// GeneratePassword draws a password by the named policy. It is what engines that choose passwords are given.
+// PasswordGenerator is the named policy, ready to draw passwords. It is what engines that choose passwords are given.
 //
 // Errors: NotFound, framed, when there is no such policy.
-func GeneratePassword(ctx context.Context, settings settingReader, name string) (secret.Text, error) {
+func PasswordGenerator(ctx context.Context, settings settingReader, name string) (func() (secret.Text, error), error) {
 	var stored passwordText
 	found, err := settings.Setting(ctx, broker.SettingPassword, name, &stored)
 	if err != nil {
-		return secret.Text{}, err
+		return nil, err
 	}
 	if !found {
-		return secret.Text{}, errNoPasswordPolicy()
+		return nil, errNoPasswordPolicy()
 	}
 	policy, err := ParsePasswordPolicy(stored.Policy)
 	if err != nil {
-		return secret.Text{}, err
+		return nil, err
 	}
-	return policy.Generate(), nil
+	return func() (secret.Text, error) { return policy.Generate(), nil }, nil
 }
 
 type settingReader interface {
@@ -188,7 +188,11 @@ func (s *system) deletePasswordPolicy(ctx context.Context, _ *engine.Request, f 
 }
 
 func (s *system) generatePassword(ctx context.Context, _ *engine.Request, f *engine.Fields) (*engine.Response, error) {
-	password, err := GeneratePassword(ctx, s.b, f.Text("name"))
+	generate, err := PasswordGenerator(ctx, s.b, f.Text("name"))
+	if err != nil {
+		return nil, err
+	}
+	password, err := generate()
 	if err != nil {
 		return nil, err
 	}
