@@ -1,0 +1,5 @@
+package brokertest
+
+import "log/slog"
+
+var discard = slog.New(slog.DiscardHandler)
