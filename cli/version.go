@@ -1,0 +1,19 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+)
+
+func (e *env) versionCommand() *cli.Command {
+	return e.command(leaf{
+		name: "version", usage: "Print the version",
+		local: true,
+		run:   func(context.Context, []string) error { return printVersion(e) },
+	})
+}
+
+func printVersion(e *env) error { return e.print("Leasehold v" + version() + "\n") }
+
+func version() string { return "0.1.0" }
