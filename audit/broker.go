@@ -84,32 +84,18 @@ func (b *Broker) Enabled() bool {
 	return len(b.now.byPath) > 0
 }
 
-// CheckPath refuses a path that is taken, or lies inside or around one that is. Ask before [Device.Check], which
-// leaves a line behind.
+// Enable adds a device. When the path is taken, or lies inside or around one that is, the device is still the caller's
+// to close.
 //
 // Error: Invalid, "path already in use".
-func (b *Broker) CheckPath(path string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.checkPathLocked(canonical(path))
-}
-
-func (b *Broker) checkPathLocked(path string) error {
-	for taken := range b.now.byPath {
-		if strings.HasPrefix(path, taken) || strings.HasPrefix(taken, path) {
-			return errs.New(errs.Invalid, "path already in use")
-		}
-	}
-	return nil
-}
-
-// Enable adds a device. After an error, that of [Broker.CheckPath], the device is still the caller's to close.
 func (b *Broker) Enable(path string, device *Device) error {
 	path = canonical(path)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.checkPathLocked(path); err != nil {
-		return err
+	for taken := range b.now.byPath {
+		if strings.HasPrefix(path, taken) || strings.HasPrefix(taken, path) {
+			return errs.New(errs.Invalid, "path already in use")
+		}
 	}
 	b.replaceLocked(func(next *devices) { next.byPath[path] = device })
 	return nil

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding/base64"
-	"strings"
 
 	"leasehold/internal/errs"
 )
@@ -90,16 +89,12 @@ path "sys/wrapping/unwrap" {
 // Root is the policy that allows everything.
 func Root() *Policy { return &Policy{Name: RootName} }
 
-// CanonicalName is the name under which a policy is kept: lower case.
-func CanonicalName(name string) string { return strings.ToLower(name) }
+// fixed reports whether the policy is neither written nor removed by clients.
+func fixed(name string) bool { return name == RootName || name == ResponseWrappingName }
 
-// Protected reports whether the policy of that canonical name is fixed: neither written nor removed by clients, and
-// response-wrapping not assigned to tokens either.
-func Protected(name string) bool { return name == RootName || name == ResponseWrappingName }
-
-// CheckUpdate refuses a client's write to a fixed policy. Error: Invalid.
+// CheckUpdate refuses a client's write to a policy that is not to be changed. Names are lower case. Error: Invalid.
 func CheckUpdate(name string) error {
-	if Protected(name) {
+	if fixed(name) {
 		return errs.New(errs.Invalid, "cannot update %q policy", name)
 	}
 	return nil
@@ -108,7 +103,7 @@ func CheckUpdate(name string) error {
 // CheckDelete refuses the removal of a policy that must exist. Error: Invalid.
 func CheckDelete(name string) error {
 	switch {
-	case Protected(name):
+	case fixed(name):
 		return errs.New(errs.Invalid, "cannot delete %q policy", name)
 	case name == DefaultName:
 		return errs.New(errs.Invalid, "cannot delete default policy")

@@ -42,11 +42,6 @@ func Parse(name, text string) (*Policy, error) {
 	return p, nil
 }
 
-// Templated reports whether the policy means something else for each caller.
-func (p *Policy) Templated() bool {
-	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.templated })
-}
-
 // At is the policy as it stands at now, without the rules whose "expiration" has come, and the time when it next
 // changes (zero: never). A policy without such rules is returned itself.
 //
