@@ -28,10 +28,12 @@ func jsonxValue(out *bytes.Buffer, d *json.Decoder, name, attributes string) err
 		_ = xml.EscapeText(&escaped, []byte(name)) // a buffer takes everything
 		attributes = fmt.Sprintf(` name="%s"`, escaped.Bytes())
 	}
-	element := map[bool]string{true: "object", false: "array"}
 	switch t := t.(type) {
 	case json.Delim:
-		kind := element[t == '{']
+		kind := "array"
+		if t == '{' {
+			kind = "object"
+		}
 		fmt.Fprintf(out, "<json:%s%s>", kind, attributes)
 		for d.More() {
 			key := ""
