@@ -47,17 +47,14 @@ func classOf(sqlState string) plugins.Class {
 	return plugins.Refused
 }
 
-// sentClass is the class of an error after statements were sent and before COMMIT was.
+// sentClass is the class of an error after a connection was taken from the pool. Whether anything was sent can't be
+// told: pgconn.SafeToRetry (5.12) is also true of a connection that broke while its answer was waited for.
 func sentClass(err error) plugins.Class {
 	var answer *pgconn.PgError
-	switch {
-	case errors.As(err, &answer):
+	if errors.As(err, &answer) {
 		return classOf(answer.Code)
-	case pgconn.SafeToRetry(err):
-		return plugins.Unreachable
-	default:
-		return plugins.Unknown
 	}
+	return plugins.Unknown
 }
 
 // commitClass is the class of an error of COMMIT. A session that ends there may have committed.
@@ -96,10 +93,11 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 	if errors.As(err, &answer) && answer.Code == "2BP01" && answer.Detail != "" {
 		text += ": " + strings.ReplaceAll(answer.Detail, "\n", ", ")
 	}
+	var pairs []string
 	for _, m := range masks {
-		text = strings.ReplaceAll(text, m.secret, m.shown)
+		pairs = append(pairs, m.secret, m.shown)
 	}
-	clean := &cleanError{text: text}
+	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text)}
 	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, cause) {
 			clean.cause = cause

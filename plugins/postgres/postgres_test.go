@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,18 +22,30 @@ import (
 	"leasehold/plugins/postgres"
 )
 
-// server is shared by the tests; each works in databases of its own.
-var server *testdb.Server
+// shared starts the server that the tests share; each works in databases of its own. Those that need none, such as the
+// fuzz targets, start none.
+var shared = sync.OnceValues(func() (*testdb.Server, error) {
+	s, stop, err := testdb.Start()
+	stopShared = stop
+	return s, err
+})
+
+var stopShared func() // nil when the server was not started
+
+func sharedServer(t testing.TB) *testdb.Server {
+	t.Helper()
+	s, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
 func TestMain(m *testing.M) {
-	s, stop, err := testdb.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	server = s
 	code := m.Run()
-	stop()
+	if stopShared != nil {
+		stopShared()
+	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -60,7 +73,7 @@ func settings(s *testdb.Server, user, password string) plugins.Settings {
 func TestSuiteAsSuperuser(t *testing.T) {
 	t.Parallel()
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness {
-		db := server.Scratch(t)
+		db := sharedServer(t).Scratch(t)
 		db.Exec(t, fiveTables)
 		return harness(t, db, db.User, db.Password)
 	})
@@ -69,9 +82,9 @@ func TestSuiteAsSuperuser(t *testing.T) {
 // The connection's user is what a managed service offers: it may make roles and owns the database.
 func TestSuiteAsOwner(t *testing.T) {
 	t.Parallel()
-	server.Exec(t, "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'owner-password'")
+	sharedServer(t).Exec(t, "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'owner-password'")
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness {
-		db := server.Scratch(t)
+		db := sharedServer(t).Scratch(t)
 		db.Exec(t, "GRANT CREATE ON SCHEMA public TO owner; SET ROLE owner; "+fiveTables)
 		return harness(t, db, "owner", "owner-password")
 	})

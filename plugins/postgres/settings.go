@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"leasehold/plugins"
@@ -96,6 +97,9 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	if parsed.pool, err = pgxpool.ParseConfig(connectionURL); err != nil {
 		return nil, parseError(err)
 	}
+	if strayAt(connectionURL, parsed.pool.ConnConfig) {
+		return nil, errors.New("connection_url is not valid: characters of the user name, password or database are not percent-encoded")
+	}
 	for _, setting := range []struct{ value, mask string }{
 		{text.url, "[connection_url]"}, {connectionURL, "[connection_url]"}, {parsed.pool.ConnString(), "[connection_url]"},
 		{text.password, "[password]"}, {escape(text.password), "[password]"}, {parsed.pool.ConnConfig.Password, "[password]"},
@@ -133,12 +137,30 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	return &parsed, nil
 }
 
+func isURL(text string) bool {
+	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+}
+
 // escaper is how a value is written into the connection URL, or into a text of keys and values.
 func escaper(text string) func(string) string {
-	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
-		return url.PathEscape
+	if isURL(text) {
+		return func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 	}
 	return strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace
+}
+
+// strayAt reports whether a part of the password was taken for the host or database because of an @ or /. Errors of
+// connecting would show it.
+func strayAt(text string, c *pgx.ConnConfig) bool {
+	if !isURL(text) {
+		return false
+	}
+	hosts := c.Host
+	for _, f := range c.Fallbacks {
+		hosts += f.Host
+	}
+	u, err := url.Parse(text)
+	return strings.Contains(hosts, "@") || err == nil && strings.Contains(u.EscapedPath(), "@")
 }
 
 // parseError leaves out what the driver quotes from the URL, but for problems with TLS, which quote none.

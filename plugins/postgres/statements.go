@@ -242,15 +242,7 @@ var placeholder = regexp.MustCompile(`\{\{(name|username|password|verifier|expir
 // fill puts the values into a statement.
 func (v values) fill(s statement) (string, error) {
 	filled, err := v.fillTokens(s, false)
-	if err != nil {
-		return "", err
-	}
-	// A value beside a quote could still become its prefix, or end a comment.
-	after, err := lex(filled)
-	if err != nil || !sameShape(s, after) {
-		return "", errors.New("a value would change the meaning of the statements")
-	}
-	return strings.TrimSpace(filled), nil
+	return strings.TrimSpace(filled), err
 }
 
 // nested says that the tokens are the text of a DO block or function.
@@ -272,6 +264,11 @@ func (v values) fillTokens(tokens []token, nested bool) (string, error) {
 			return "", err
 		}
 		b.WriteString(text)
+	}
+	// A value beside a quote could still have become its prefix, or have ended a body.
+	after, err := lex(b.String())
+	if err != nil || !sameShape(tokens, after) {
+		return "", errors.New("a value would change the meaning of the statements")
 	}
 	return b.String(), nil
 }
@@ -306,7 +303,7 @@ func (v values) fillToken(t token, nested bool) (string, error) {
 
 // quote is the value as it has to be written inside the token.
 func quote(t token, value string, nested bool) (string, error) {
-	const marks = "'\"\\;"
+	const marks, commentMarks = "'\"\\;", "*/\r\n"
 	mark := t.text[:1]
 	double := func(s string) string { return strings.ReplaceAll(value, s, s+s) }
 	switch {
@@ -314,10 +311,12 @@ func quote(t token, value string, nested bool) (string, error) {
 		return "", errors.New("holds a zero byte")
 	case t.kind == code:
 		// Bare, it must be one word.
-		if !strings.ContainsFunc(value, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 			return value, nil
 		}
 		return "", errors.New("needs quotes around it")
+	case t.kind == comment && strings.ContainsAny(value, commentMarks):
+		return "", errors.New("can't be quoted safely where it stands")
 	case t.kind == comment, nested && t.kind != identifier:
 		// Text in the body of a function may become SQL a second time.
 		if strings.ContainsAny(value, marks) {
