@@ -1,10 +1,10 @@
 package keyring
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -47,17 +47,23 @@ func additional(header []byte, p Place) []byte {
 	return out
 }
 
-func seal(id uint32, key *[KeySize]byte, p Place, plain []byte) ([]byte, error) {
+// newCipher makes the cipher of one key. It keeps a copy of the key that cannot be wiped, only dropped; so a keyring
+// makes one for each key and not one for each value.
+func newCipher(key *[KeySize]byte) cipher.AEAD {
 	aead, err := chacha20poly1305.NewX(key[:])
 	if err != nil {
-		return nil, fmt.Errorf("prepare the cipher: %w", err)
+		panic("the key's size is a constant, and the cipher refuses it: " + err.Error())
 	}
+	return aead
+}
+
+func seal(id uint32, aead cipher.AEAD, p Place, plain []byte) []byte {
 	out := make([]byte, headerSize+nonceSize, Overhead+len(plain))
 	out[0], out[1] = envelopeVersion, suiteXChaCha
 	binary.BigEndian.PutUint32(out[2:headerSize], id)
 	nonce := out[headerSize:]
 	_, _ = rand.Read(nonce) // never fails: the runtime ends the process when the system has no randomness
-	return aead.Seal(out, nonce, plain, additional(out[:headerSize], p)), nil
+	return aead.Seal(out, nonce, plain, additional(out[:headerSize], p))
 }
 
 // keyID reads which key a sealed value names.
@@ -68,11 +74,7 @@ func keyID(sealed []byte) (uint32, error) {
 	return binary.BigEndian.Uint32(sealed[2:headerSize]), nil
 }
 
-func open(key *[KeySize]byte, p Place, sealed []byte) ([]byte, error) {
-	aead, err := chacha20poly1305.NewX(key[:])
-	if err != nil {
-		return nil, fmt.Errorf("prepare the cipher: %w", err)
-	}
+func open(aead cipher.AEAD, p Place, sealed []byte) ([]byte, error) {
 	nonce, ciphertext := sealed[headerSize:headerSize+nonceSize], sealed[headerSize+nonceSize:]
 	plain, err := aead.Open(nil, nonce, ciphertext, additional(sealed[:headerSize], p))
 	if err != nil {
@@ -82,7 +84,7 @@ func open(key *[KeySize]byte, p Place, sealed []byte) ([]byte, error) {
 }
 
 // Wrap seals plain with one key that is in no keyring. The envelope names key 0.
-func Wrap(key *[KeySize]byte, p Place, plain []byte) ([]byte, error) { return seal(0, key, p, plain) }
+func Wrap(key *[KeySize]byte, p Place, plain []byte) []byte { return seal(0, newCipher(key), p, plain) }
 
 // Unwrap opens what Wrap made. Errors: ErrTampered, also when the key is the wrong one.
 func Unwrap(key *[KeySize]byte, p Place, sealed []byte) ([]byte, error) {
@@ -93,5 +95,5 @@ func Unwrap(key *[KeySize]byte, p Place, sealed []byte) ([]byte, error) {
 	if id != 0 {
 		return nil, ErrTampered
 	}
-	return open(key, p, sealed)
+	return open(newCipher(key), p, sealed)
 }

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,7 +26,14 @@ type Keyring struct {
 
 type dataKey struct {
 	key       [KeySize]byte
+	aead      cipher.AEAD // of key
 	installed time.Time
+}
+
+// wipe overwrites the key. The cipher's copy is out of reach until the garbage collector has it.
+func (d *dataKey) wipe() {
+	clear(d.key[:])
+	d.aead = nil
 }
 
 // New makes a keyring with one data key, number 1, and an index key.
@@ -39,6 +47,7 @@ func New(now time.Time) *Keyring {
 func (k *Keyring) addLocked(now time.Time) {
 	key := &dataKey{installed: now.UTC().Truncate(time.Microsecond)}
 	_, _ = rand.Read(key.key[:])
+	key.aead = newCipher(&key.key)
 	k.newest++
 	k.data[k.newest] = key
 }
@@ -74,7 +83,7 @@ func (k *Keyring) Adopt(newer *Keyring) error {
 	}
 	for id, key := range data {
 		if _, have := k.data[id]; have {
-			clear(key.key[:])
+			key.wipe()
 			continue
 		}
 		k.data[id] = key
@@ -104,7 +113,7 @@ func (k *Keyring) Seal(p Place, plain []byte) ([]byte, error) {
 		return nil, ErrWiped
 	}
 	k.sealed.Add(1)
-	return seal(k.newest, &k.data[k.newest].key, p, plain)
+	return seal(k.newest, k.data[k.newest].aead, p, plain), nil
 }
 
 // Open opens what Seal made for the same place. Errors: ErrTampered, ErrUnknownKey, ErrWiped.
@@ -122,7 +131,7 @@ func (k *Keyring) Open(p Place, sealed []byte) ([]byte, error) {
 	if !have {
 		return nil, ErrUnknownKey
 	}
-	return open(&key.key, p, sealed)
+	return open(key.aead, p, sealed)
 }
 
 // Index is a keyed hash of value, 64 lower-case hexadecimal digits: equal values have equal hashes, and nothing else
@@ -156,7 +165,7 @@ func (k *Keyring) wipeIndexLocked() { clear(k.indexed[:]) }
 
 func wipe(data map[uint32]*dataKey) {
 	for _, key := range data {
-		clear(key.key[:])
+		key.wipe()
 	}
 }
 
@@ -211,6 +220,7 @@ func Decode(b []byte) (*Keyring, error) {
 		}
 		key := &dataKey{installed: time.UnixMicro(int64(binary.BigEndian.Uint64(b[4:]))).UTC()}
 		copy(key.key[:], b[12:encodedKey])
+		key.aead = newCipher(&key.key)
 		k.data[k.newest] = key
 	}
 	return k, nil

@@ -144,10 +144,7 @@ func (b *Barrier) Initialize(ctx context.Context, p Params, seed func(tx *store.
 		return nil, err
 	}
 	defer clear(wrapping[:])
-	wrapped, err := keyring.Wrap(wrapping, b.rootPlace(), root[:])
-	if err != nil {
-		return nil, fmt.Errorf("wrap the root key: %w", err)
-	}
+	wrapped := keyring.Wrap(wrapping, b.rootPlace(), root[:])
 
 	err = b.store.Update(ctx, func(tx *store.Tx) error {
 		n, err := tx.Exec(`insert into seal (id, shares, threshold, root, changed_at) values (1, $1, $2, $3, $4)
@@ -186,10 +183,7 @@ func (b *Barrier) saveKeyring(tx *store.Tx, root *rootKey, k *keyring.Keyring) e
 		return fmt.Errorf("encode the keyring: %w", err)
 	}
 	defer clear(plain)
-	wrapped, err := keyring.Wrap(root, b.keyringPlace(), plain)
-	if err != nil {
-		return fmt.Errorf("wrap the keyring: %w", err)
-	}
+	wrapped := keyring.Wrap(root, b.keyringPlace(), plain)
 	term, installed := k.Newest()
 	_, err = tx.Exec(`insert into keyring (id, term, installed_at, keys) values (1, $1, $2, $3)
 		on conflict (id) do update set term = excluded.term, installed_at = excluded.installed_at, keys = excluded.keys`,

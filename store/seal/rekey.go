@@ -35,11 +35,7 @@ func (b *Barrier) StageRekey(p Params) ([]secret.Bytes, *Staged, error) {
 		return nil, nil, err
 	}
 	defer clear(wrapping[:])
-	wrapped, err := keyring.Wrap(wrapping, b.rootPlace(), root[:])
-	if err != nil {
-		wipeShares(shares)
-		return nil, nil, fmt.Errorf("wrap the root key: %w", err)
-	}
+	wrapped := keyring.Wrap(wrapping, b.rootPlace(), root[:])
 	return shares, &Staged{barrier: b, params: p, root: wrapped}, nil
 }
 

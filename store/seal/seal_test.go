@@ -24,7 +24,7 @@ var notes = store.Migration{Package: "notes", Version: 1, SQL: []string{
 }, Sealed: []store.SealedColumn{{Table: "notes", Column: "body", KeyColumn: "id"}}}
 
 // open opens the store in a file, locked, as a starting server does.
-func open(t *testing.T, path string) (*store.Store, *seal.Barrier) {
+func open(t testing.TB, path string) (*store.Store, *seal.Barrier) {
 	t.Helper()
 	st, err := store.Open(t.Context(), store.Config{
 		Dialect:    sqlite.New(sqlite.Config{Path: path}),
@@ -61,7 +61,7 @@ func read(ctx context.Context, st *store.Store, id string) (string, error) {
 	return string(plain), err
 }
 
-func mustInit(t *testing.T, b *seal.Barrier, shares, threshold int) []secret.Bytes {
+func mustInit(t testing.TB, b *seal.Barrier, shares, threshold int) []secret.Bytes {
 	t.Helper()
 	got, err := b.Initialize(t.Context(), seal.Params{Shares: shares, Threshold: threshold}, func(tx *store.Tx) error {
 		return put(tx, "first", "seeded")
@@ -75,7 +75,7 @@ func mustInit(t *testing.T, b *seal.Barrier, shares, threshold int) []secret.Byt
 	return got
 }
 
-func mustUnseal(t *testing.T, b *seal.Barrier, shares ...secret.Bytes) {
+func mustUnseal(t testing.TB, b *seal.Barrier, shares ...secret.Bytes) {
 	t.Helper()
 	for i, share := range shares {
 		status, err := b.Unseal(t.Context(), share.Reveal())
@@ -88,7 +88,7 @@ func mustUnseal(t *testing.T, b *seal.Barrier, shares ...secret.Bytes) {
 	}
 }
 
-func mustStatus(t *testing.T, b *seal.Barrier) seal.Status {
+func mustStatus(t testing.TB, b *seal.Barrier) seal.Status {
 	t.Helper()
 	status, err := b.Status(t.Context())
 	if err != nil {

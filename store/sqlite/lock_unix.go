@@ -31,4 +31,8 @@ func lockFile(path string) (*fileLock, error) {
 	return &fileLock{file}, nil
 }
 
-func (l *fileLock) release() error { return l.file.Close() }
+// release unlocks before it closes: a process that is being started at this moment has a copy of the file until it
+// runs its program, and the lock would stay with that.
+func (l *fileLock) release() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}
