@@ -101,7 +101,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		Leases:  p.leases,
 		Drivers: drivers,
 		PasswordPolicy: func(ctx context.Context, name string) (func() (secret.Text, error), error) {
-			return func() (secret.Text, error) { return sys.GeneratePassword(ctx, p.broker, name) }, nil
+			return sys.PasswordGenerator(ctx, p.broker, name)
 		},
 		Log: p.log,
 	})
