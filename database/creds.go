@@ -22,7 +22,7 @@ import (
 const expiryGrace = 5 * time.Second
 
 // issueAttempts bounds how often a request starts again because its connection was changed under it.
-const issueAttempts = 4
+const issueAttempts = 8
 
 // errMoved says that the connection changed between reading it and writing the intent.
 var errMoved = errs.New(errs.Conflict, "the connection was changed at the same time: try again")

@@ -117,15 +117,28 @@ func (e *Engine) settle(ctx context.Context, c *connection) (*connection, error)
 }
 
 // resolve tries which password logs in. answered says that no statement that sets the staged one is under way.
+//
+// When neither does, another may have finished this rotation and begun the next: what it left is tried then.
 func (e *Engine) resolve(ctx context.Context, c *connection, answered bool) (*connection, error) {
-	refused := e.logIn(ctx, c.settings)
-	if refused == nil {
-		return e.keep(ctx, c, answered)
+	for {
+		refused := e.logIn(ctx, c.settings)
+		if refused == nil {
+			return e.keep(ctx, c, answered)
+		}
+		if e.logIn(ctx, c.settings.with(c.staged)) == nil {
+			return e.adopt(ctx, c)
+		}
+		present, _, err := e.find(ctx, c.mount, c.name)
+		switch {
+		case err != nil:
+			return nil, err
+		case present == nil || present.version == c.version:
+			return nil, refused
+		case present.staged.Empty():
+			return present, nil
+		}
+		c, answered = present, false
 	}
-	if e.logIn(ctx, c.settings.with(c.staged)) == nil {
-		return e.adopt(ctx, c)
-	}
-	return nil, refused
 }
 
 func (e *Engine) logIn(ctx context.Context, s settings) error {

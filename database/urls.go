@@ -2,6 +2,7 @@ package database
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,37 +15,62 @@ var (
 	// hostsOnly is the part of a URL before the first slash when it has no user information: hosts with ports.
 	hostsOnly = regexp.MustCompile(`^(?:\[[^\]]*\]|[^:@\[\]]*)(?::\d*)?(?:,(?:\[[^\]]*\]|[^:@\[\]]*)(?::\d*)?)*$`)
 	// inQuery is a password among the parameters of a URL.
-	inQuery = regexp.MustCompile(`(?i)([?&;](?:ssl)?(?:password|pwd)=)([^&#;]*)`)
-	// inPairs is a password among key=value pairs, which are separated by blanks (libpq) or semicolons (ADO); the value
-	// may be quoted, or escaped with backslashes.
-	inPairs = regexp.MustCompile(`(?i)((?:^|[\s;])(?:ssl)?(?:password|pwd)\s*=\s*)('(?:[^'\\]|\\.)*'|"[^"]*"|\{[^{][^}]*\}|(?:[^\s;\\]|\\.)*)`)
+	inQuery = regexp.MustCompile(`(?i)[?&;](?:ssl)?(?:password|pwd)=([^&#;]*)`)
+	// Key=value pairs are separated by blanks (libpq) or semicolons (ADO), and their values may be quoted.
+	inPairs     = regexp.MustCompile(`(?i)(?:^|[\s;])(?:ssl)?(?:password|pwd)\s*=\s*`)
+	quotedValue = regexp.MustCompile(`^(?:'(?:[^'\\]|\\.)*'|"[^"]*"|\{\{password\}\}|\{[^{}]*\})`)
+	nextByBlank = regexp.MustCompile(`\s+\w+\s*=`)
+	nextByMark  = regexp.MustCompile(`;\s*\w[\w ]*=`)
 )
 
 // withoutPassword is a connection URL in which a password that was written into it is hidden, and whether there was
 // one. It knows the forms that the databases take: scheme://user:password@host, user:password@net(host)/db, and
 // key=value pairs. What is not well-formed is hidden generously.
 func withoutPassword(url string) (masked string, found bool) {
-	masked, pairs := url, inPairs
-	from, to := 0, 0
-	if at := strings.Index(url, "://"); at >= 0 {
-		pairs = inQuery
-		from, to = passwordOfURL(url, at+len("://"))
-	} else {
-		from, to = passwordBefore(url, 0, strings.LastIndexByte(url[:strings.LastIndexByte(url, '/')+1], '@'))
-	}
-	if from < to && url[from:to] != passwordPlaceholder {
-		masked, found = url[:from]+hidden+url[to:], true
-	}
-	masked = pairs.ReplaceAllStringFunc(masked, func(pair string) string {
-		parts := pairs.FindStringSubmatch(pair)
-		switch strings.Trim(parts[2], `'"`) {
+	masked = url
+	hide := func(from, to int) {
+		switch strings.Trim(masked[from:to], `'"`) {
 		case "", hidden, passwordPlaceholder:
-			return pair
+		default:
+			masked, found = masked[:from]+hidden+masked[to:], true
 		}
-		found = true
-		return parts[1] + hidden
-	})
+	}
+	at := strings.Index(url, "://")
+	if at < 0 {
+		hide(passwordBefore(url, 0, strings.LastIndexByte(url[:strings.LastIndexByte(url, '/')+1], '@')))
+		for _, from := range backwards(inPairs.FindAllStringIndex(masked, -1)) {
+			hide(from[1], from[1]+valueLength(masked[from[1]:]))
+		}
+		return masked, found
+	}
+	hide(passwordOfURL(url, at+len("://")))
+	for _, place := range backwards(inQuery.FindAllStringSubmatchIndex(masked, -1)) {
+		hide(place[2], place[3])
+	}
 	return masked, found
+}
+
+// valueLength is how far the value goes that text begins with. Where it may end in two places, the later one counts.
+func valueLength(text string) int {
+	if quoted := quotedValue.FindString(text); quoted != "" {
+		return len(quoted)
+	}
+	end := -1
+	for _, next := range []*regexp.Regexp{nextByBlank, nextByMark} {
+		if at := next.FindStringIndex(text); at != nil {
+			end = max(end, at[0])
+		}
+	}
+	if end < 0 {
+		end = len(strings.TrimRight(text, "; \t\r\n"))
+	}
+	return end
+}
+
+// backwards is for replacing at several places: the later ones first, so that the earlier ones stay where they are.
+func backwards(places [][]int) [][]int {
+	slices.Reverse(places)
+	return places
 }
 
 // passwordOfURL finds the password in a URL whose part after the scheme begins at start.
