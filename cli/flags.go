@@ -120,7 +120,7 @@ type leaf struct {
 	min, max          int        // number of arguments; max -1: any
 	flags             []cli.Flag // besides the client's
 	run               func(ctx context.Context, args []string) error
-	local             bool // takes no client flags
+	local             bool // sends nothing: takes no client flags, and signals are its own affair
 }
 
 // command makes the parser's form of l.
@@ -136,10 +136,11 @@ func (e *env) command(l leaf) *cli.Command {
 			if err := checkArguments(l, args); err != nil {
 				return err
 			}
-			if !l.local {
-				if _, err := e.format(); err != nil {
-					return err
-				}
+			if l.local {
+				return l.run(c.Context, args)
+			}
+			if _, err := e.format(); err != nil {
+				return err
 			}
 			ctx, stop := interruptible(c.Context)
 			defer stop()

@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -11,6 +14,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"leasehold/cli"
+	"leasehold/internal/testdb"
+	"leasehold/server"
 )
 
 func TestMain(m *testing.M) {
@@ -38,6 +43,57 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: commands,
 	})
+}
+
+// TestRealServer runs the program against a server in dev mode, with a PostgreSQL server to hand out users of. Where a
+// script starts a server of its own, it leaves the other one alone.
+func TestRealServer(t *testing.T) {
+	t.Parallel()
+	db := testdb.Postgres(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/real",
+		Setup: func(env *testscript.Env) error {
+			address, err := startServer(env)
+			if err != nil {
+				return err
+			}
+			for name, value := range map[string]string{
+				"HOME": env.WorkDir + "/home", "VAULT_ADDR": "http://" + address, "VAULT_TOKEN": devRoot, "VAULT_MAX_RETRIES": "0",
+				"PG_ADDR": db.Addr, "PG_USER": db.User, "PG_PASSWORD": db.Password, "PG_DATABASE": db.Database,
+			} {
+				env.Setenv(name, value)
+			}
+			return os.Mkdir(env.WorkDir+"/home", 0o700)
+		},
+		Cmds: commands,
+	})
+}
+
+const devRoot = "canary-root-token"
+
+// startServer runs a server in dev mode until the script's end and returns its address.
+func startServer(env *testscript.Env) (string, error) {
+	var said bytes.Buffer
+	s, err := server.New(context.Background(), server.Options{
+		Dev: true, DevListenAddress: "127.0.0.1:0", DevRootTokenID: devRoot, Version: "1.2.3",
+		Getenv: func(string) string { return "" }, Stdout: io.Discard, Stderr: &said,
+	})
+	if err != nil {
+		return "", err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Serve(ctx) }()
+	env.Defer(func() {
+		stop()
+		if err := <-ended; err != nil {
+			env.T().Log("server: ", err)
+		}
+		if strings.Contains(said.String(), "canary") {
+			env.T().Fatal("a secret in the log:\n", said.String())
+		}
+	})
+	return s.Addr(0).String(), nil
 }
 
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
