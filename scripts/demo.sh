@@ -55,13 +55,10 @@ show export VAULT_ADDR="$VAULT_ADDR"
 show leasehold server -config="$work/leasehold.hcl"
 "$leasehold" server -config="$work/leasehold.hcl" >"$work/server.log" 2>&1 &
 server=$!
-status=1
-for _ in $(seq 200); do
-	status=0; "$leasehold" status >/dev/null 2>&1 || status=$?
-	[ "$status" -eq 1 ] || break # 2: it answers, and is sealed
+until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+	kill -0 "$server" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
 	sleep 0.05
 done
-[ "$status" -eq 2 ] || { cat "$work/server.log" >&2; exit 1; }
 PATH=$work/bin:$PATH
 mkdir "$work/bin" && ln -s "$leasehold" "$work/bin/leasehold"
 
