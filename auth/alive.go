@@ -11,58 +11,60 @@ import (
 	"leasehold/store"
 )
 
-// chain walks from one row up through its ancestors. Each step keeps a row that is alive by itself, with the parent to go
-// on to; a severed ancestor has none to go on to. The walk thus has a row with parent 0, and only one, exactly when the
-// token is alive. hops counts the steps, severed says that the walk ended at a severed row. $2 is the time.
-func chain(start string) string {
-	return `WITH RECURSIVE chain (parent, hops, severed) AS (
-		SELECT parent, 0, 0 FROM tokens WHERE ` + start + ` AND state = 'live' AND (expires_at IS NULL OR expires_at > $2)
+// orphanOrDead is null for a row whose ancestors are not all alive, 1 for an orphan and 0 for a child. It walks from row t
+// up through its ancestors. A step keeps an ancestor that is alive by itself, with the parent to go on to; one that is
+// severed has -1 there: the walk ends at it as at a root. The walk thus comes to a parent below 1, once, exactly when
+// t does not end with any other row. The child of a severed row has its parent's number until the reaper has come by,
+// and is an orphan from the start. $2 is the time.
+const orphanOrDead = `CASE WHEN t.parent = 0 THEN 1 ELSE (
+	WITH RECURSIVE chain (parent, hops) AS (
+		SELECT t.parent, 0
 		UNION ALL
-		SELECT CASE t.state WHEN 'severed' THEN 0 ELSE t.parent END, c.hops + 1, CASE t.state WHEN 'severed' THEN 1 ELSE 0 END
-		FROM chain c JOIN tokens t ON t.seq = c.parent
-		WHERE t.state = 'severed' OR (t.state = 'live' AND (t.expires_at IS NULL OR t.expires_at > $2))
-	) `
-}
+		SELECT CASE a.state WHEN 'severed' THEN -1 ELSE a.parent END, c.hops + 1
+		FROM chain c JOIN tokens a ON a.seq = c.parent
+		WHERE a.state = 'severed' OR (a.state = 'live' AND (a.expires_at IS NULL OR a.expires_at > $2))
+	) SELECT CASE WHEN parent = -1 AND hops = 1 THEN 1 ELSE 0 END FROM chain WHERE parent < 1) END`
 
-func selectAlive(start string) string {
-	return chain(start) + `SELECT t.seq, t.id, t.parent, t.path, t.uses, t.created_at, t.renewed_at, t.expires_at, t.granted, t.sealed,
-		c.hops, c.severed
-		FROM chain c JOIN tokens t ON ` + start + ` WHERE c.parent = 0`
-}
+const (
+	isLive = ` AND t.state = 'live' AND (t.expires_at IS NULL OR t.expires_at > $2)`
 
-var (
-	selectAliveByID       = selectAlive("id = $1")
-	selectAliveByAccessor = selectAlive("accessor = $1")
-	selectAliveBySeq      = selectAlive("seq = $1")
-	isAliveBySeq          = chain("seq = $1") + `SELECT COUNT(*) FROM chain WHERE parent = 0`
+	selectToken = `SELECT t.seq, t.id, t.parent, t.path, t.uses, t.created_at, t.renewed_at, t.expires_at, t.granted, t.sealed, ` +
+		orphanOrDead + ` FROM tokens t `
+
+	selectByID       = selectToken + `WHERE t.id = $1` + isLive
+	selectByAccessor = selectToken + `WHERE t.accessor = $1` + isLive
+	selectBySeq      = selectToken + `WHERE t.seq = $1` + isLive
+	selectAlive      = `SELECT ` + orphanOrDead + ` FROM tokens t WHERE t.seq = $1` + isLive
 )
 
 // Alive reports whether the token in row seq and all its ancestors are alive in this transaction. The last request of a
 // token with a limited number of uses still finds it alive.
 func (s *Store) Alive(tx *store.Tx, seq int64) (bool, error) {
-	var n int
-	if err := tx.QueryRow(isAliveBySeq, seq, store.Micros(tx.Now())).Scan(&n); err != nil {
+	var orphan sql.NullBool
+	err := tx.QueryRow(selectAlive, seq, store.Micros(tx.Now())).Scan(&orphan)
+	if err != nil && !errors.Is(err, store.ErrNoRow) {
 		return false, fmt.Errorf("look whether a token is alive: %w", err)
 	}
-	return n > 0, nil
+	return orphan.Valid, nil
 }
 
-// find reads a token that is alive; false: there is none. query is one of the selectAlive texts.
+// find reads a token that is alive; false: there is none. query is one of the three above.
 func find(tx *store.Tx, query string, key any) (Token, bool, error) {
 	t := Token{Type: Service, readAt: tx.Now()}
 	var id string
 	var created, renewed int64
 	var expires sql.NullInt64
 	var sealed []byte
-	var hops int
-	var severed bool
+	var orphan sql.NullBool
 	err := tx.QueryRow(query, key, store.Micros(tx.Now())).Scan(&t.Seq, &id, &t.Parent, &t.Path, &t.NumUses, &created, &renewed,
-		&expires, &t.Granted, &sealed, &hops, &severed)
+		&expires, &t.Granted, &sealed, &orphan)
 	switch {
 	case errors.Is(err, store.ErrNoRow):
 		return Token{}, false, nil
 	case err != nil:
 		return Token{}, false, fmt.Errorf("read a token: %w", err)
+	case !orphan.Valid:
+		return Token{}, false, nil
 	}
 	plain, err := tx.Open(tokenCell(id), sealed)
 	if err != nil {
@@ -75,8 +77,7 @@ func find(tx *store.Tx, query string, key any) (Token, bool, error) {
 	c.fill(&t)
 	t.CreatedAt, t.LastRenewal, t.ExpiresAt = store.Time(created), store.Time(renewed), store.Time(expires.Int64)
 	t.Granted *= time.Microsecond
-	// The child of a severed row stays its child until the reaper has come by, and is an orphan from the start.
-	t.Orphan = hops == 0 || (hops == 1 && severed)
+	t.Orphan = orphan.Bool
 	t.LeaseID = leaseID(t.Path, id)
 	return t, true, nil
 }
@@ -93,5 +94,5 @@ func findText(tx *store.Tx, text secret.Text) (Token, bool, error) {
 	if err != nil {
 		return Token{}, false, err
 	}
-	return find(tx, selectAliveByID, id)
+	return find(tx, selectByID, id)
 }

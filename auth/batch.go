@@ -58,7 +58,7 @@ func openBatch(tx *store.Tx, text secret.Text) (Token, bool, error) {
 		return Token{}, false, nil
 	}
 	if !t.Orphan {
-		parent, found, err := find(tx, selectAliveByID, c.ParentID)
+		parent, found, err := find(tx, selectByID, c.ParentID)
 		if err != nil || !found {
 			return Token{}, false, err
 		}

@@ -13,6 +13,11 @@ import (
 	"leasehold/store"
 )
 
+const (
+	selectFirstPath = `SELECT path FROM tokens WHERE state = 'live' AND path >= $1 AND path < $2 ORDER BY path LIMIT 1`
+	selectIDsAt     = `SELECT id FROM tokens WHERE state = 'live' AND path = $1`
+)
+
 // Lookup finds the token that a text stands for; false: there is none that is alive.
 func (s *Store) Lookup(ctx context.Context, text secret.Text) (t Token, found bool, err error) {
 	err = s.view(ctx, "look up a token", func(tx *store.Tx) (err error) {
@@ -29,7 +34,7 @@ func (s *Store) LookupAccessor(ctx context.Context, accessor string) (t Token, f
 		if err != nil {
 			return err
 		}
-		t, found, err = find(tx, selectAliveByAccessor, id)
+		t, found, err = find(tx, selectByAccessor, id)
 		return err
 	})
 	return t, found, err
@@ -43,7 +48,7 @@ func (s *Store) LookupLease(ctx context.Context, leaseID string) (t Token, found
 		return Token{}, false, nil
 	}
 	err = s.view(ctx, "look up a token by its lease", func(tx *store.Tx) (err error) {
-		t, found, err = find(tx, selectAliveByID, hash)
+		t, found, err = find(tx, selectByID, hash)
 		return err
 	})
 	if err != nil || !found || t.LeaseID != leaseID {
@@ -138,8 +143,7 @@ func below(prefix string) (from, to string) {
 // firstPath is the first path of a live token in a range; empty: there is none.
 func firstPath(tx *store.Tx, from, to string) (string, error) {
 	var path string
-	err := tx.QueryRow(`SELECT path FROM tokens WHERE state = 'live' AND path >= $1 AND path < $2 ORDER BY path LIMIT 1`,
-		from, to).Scan(&path)
+	err := tx.QueryRow(selectFirstPath, from, to).Scan(&path)
 	if errors.Is(err, store.ErrNoRow) {
 		return "", nil
 	}
@@ -148,7 +152,7 @@ func firstPath(tx *store.Tx, from, to string) (string, error) {
 
 // idsAt adds the last part of the lease ids of the tokens made at path.
 func idsAt(tx *store.Tx, path string, keys *[]string) error {
-	rows, err := tx.Query(`SELECT id FROM tokens WHERE state = 'live' AND path = $1`, path)
+	rows, err := tx.Query(selectIDsAt, path)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,12 @@ import (
 	"leasehold/store"
 )
 
+const (
+	selectNextDue  = `SELECT due_at FROM tokens WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1`
+	selectDue      = `SELECT seq, state = 'severed' FROM tokens WHERE due_at <= $1 ORDER BY due_at LIMIT $2 `
+	selectChildren = `SELECT seq FROM tokens WHERE parent = $1 AND state = 'live' LIMIT $2`
+)
+
 // RunOnce ends everything that is due: it descends from tokens that were revoked, have expired or are used up, makes
 // their leases due, and deletes rows that nothing needs any more. It works in batches of bounded size, and goes on from
 // where the last commit left off when it is called again. Any number may run at once, on any number of nodes.
@@ -29,7 +35,7 @@ func (s *Store) RunOnce(ctx context.Context) error {
 func (s *Store) NextDue(ctx context.Context) (at time.Time, ok bool, err error) {
 	err = s.view(ctx, "look for the next token that is due", func(tx *store.Tx) error {
 		var us int64
-		err := tx.QueryRow(`SELECT due_at FROM tokens WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1`).Scan(&us)
+		err := tx.QueryRow(selectNextDue).Scan(&us)
 		if errors.Is(err, store.ErrNoRow) {
 			at, ok = time.Time{}, false
 			return nil
@@ -49,12 +55,12 @@ type due struct {
 // reap works off one batch, and reports whether there was anything.
 func (s *Store) reap(ctx context.Context) (worked bool, err error) {
 	err = s.update(ctx, "reap tokens", func(tx *store.Tx) error {
-		rows, err := dueRows(tx)
+		rows, err := dueRows(tx, s.batch)
 		if err != nil {
 			return err
 		}
 		worked = len(rows) > 0
-		budget := batchSize
+		budget := s.batch
 		for _, row := range rows {
 			if budget, err = s.end(tx, row, budget); err != nil || budget <= 0 {
 				return err
@@ -66,9 +72,8 @@ func (s *Store) reap(ctx context.Context) (worked bool, err error) {
 }
 
 // dueRows are the rows to end next, oldest first: a parent comes before the children that it made due.
-func dueRows(tx *store.Tx) ([]due, error) {
-	rows, err := tx.Query(`SELECT seq, state = 'severed' FROM tokens WHERE due_at <= $1 ORDER BY due_at LIMIT $2 `+tx.ClaimSuffix(),
-		store.Micros(tx.Now()), batchSize)
+func dueRows(tx *store.Tx, limit int) ([]due, error) {
+	rows, err := tx.Query(selectDue+tx.ClaimSuffix(), store.Micros(tx.Now()), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -87,15 +92,14 @@ func dueRows(tx *store.Tx) ([]due, error) {
 // end passes a row's end on to its children and leases, and deletes it when none are left. It changes budget rows at
 // most, and returns what remains of the budget; nothing remains: the row is to be looked at again.
 func (s *Store) end(tx *store.Tx, row due, budget int) (int, error) {
-	children := `UPDATE tokens SET state = 'dead', due_at = $1 WHERE seq IN
-		(SELECT seq FROM tokens WHERE parent = $2 AND state = 'live' LIMIT $3)`
-	args := []any{store.Micros(tx.Now()), row.seq, budget}
+	var n int64
+	var err error
 	if row.severed {
-		children = `UPDATE tokens SET parent = 0 WHERE seq IN
-			(SELECT seq FROM tokens WHERE parent = $1 AND state = 'live' LIMIT $2)`
-		args = args[1:]
+		n, err = tx.Exec(`UPDATE tokens SET parent = 0 WHERE seq IN (`+selectChildren+`)`, row.seq, budget)
+	} else {
+		n, err = tx.Exec(`UPDATE tokens SET state = 'dead', due_at = $3 WHERE seq IN (`+selectChildren+`)`,
+			row.seq, budget, store.Micros(tx.Now()))
 	}
-	n, err := tx.Exec(children, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -21,7 +21,7 @@ import (
 func (s *Store) Renew(ctx context.Context, seq int64, limits func(tx *store.Tx, t Token) (ttl.Limits, error)) (t Token, warnings []string, err error) {
 	err = s.update(ctx, "renew a token", func(tx *store.Tx) error {
 		var found bool
-		t, found, err = find(tx, selectAliveBySeq, seq)
+		t, found, err = find(tx, selectBySeq, seq)
 		if err != nil {
 			return err
 		}

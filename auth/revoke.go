@@ -8,9 +8,6 @@ import (
 	"leasehold/store"
 )
 
-// batchSize bounds how many rows one transaction of the reaper, or of a revocation by prefix, changes.
-const batchSize = 500
-
 // Revoke ends the token in row seq with all its descendants: none of them is alive once Revoke has returned. The reaper
 // is woken to end their leases. A token that has ended already, or never was, is no error.
 func (s *Store) Revoke(ctx context.Context, seq int64) error {
@@ -70,13 +67,13 @@ func (s *Store) revokeWhere(ctx context.Context, condition string, args ...any) 
 	for {
 		var n int64
 		err := s.update(ctx, "revoke tokens by prefix", func(tx *store.Tx) (err error) {
-			n, err = tx.Exec(query, append([]any{store.Micros(tx.Now()), batchSize}, args...)...)
+			n, err = tx.Exec(query, append([]any{store.Micros(tx.Now()), s.batch}, args...)...)
 			if n > 0 {
 				tx.AfterCommit(s.wake)
 			}
 			return err
 		})
-		if err != nil || n < batchSize {
+		if err != nil || n < int64(s.batch) {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type Store struct {
 	store     *store.Store
 	dueLeases func(tx *store.Tx, token int64, limit int) (int, error)
 	wake      func()
+	batch     int // how many rows one transaction of the reaper, or of a revocation by prefix, changes
 }
 
 // New checks the configuration and makes a Store. It reads nothing.
@@ -40,7 +41,7 @@ func New(cfg Config) (*Store, error) {
 	case cfg.Wake == nil:
 		cfg.Wake = func() {}
 	}
-	return &Store{store: cfg.Store, dueLeases: cfg.DueLeases, wake: cfg.Wake}, nil
+	return &Store{store: cfg.Store, dueLeases: cfg.DueLeases, wake: cfg.Wake, batch: 500}, nil
 }
 
 // WakeReaper tells whoever runs RunOnce to do so now.

@@ -1,0 +1,236 @@
+package auth
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"leasehold/internal/clock"
+	"leasehold/store"
+	"leasehold/store/storetest"
+)
+
+// newReaper is a token store whose tokens have the given number of leases each.
+func newReaper(t *testing.T, leases int) (*Store, *store.Store, *clock.Fake) {
+	t.Helper()
+	clk := clock.NewFake(time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC))
+	table := store.Migration{Package: "testleases", Version: 1, SQL: []string{
+		`CREATE TABLE test_leases (token BIGINT NOT NULL PRIMARY KEY, left_over BIGINT NOT NULL) STRICT`,
+	}}
+	st := storetest.NewAt(t, clk, append(Migrations(), table)...)
+	s, err := New(Config{Store: st, DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
+		if limit <= 0 {
+			return 0, fmt.Errorf("asked for %d leases", limit)
+		}
+		if _, err := tx.Exec(`INSERT INTO test_leases VALUES ($1, $2) ON CONFLICT DO NOTHING`, token, leases); err != nil {
+			return 0, err
+		}
+		var have int
+		if err := tx.QueryRow(`SELECT left_over FROM test_leases WHERE token = $1`, token).Scan(&have); err != nil {
+			return 0, err
+		}
+		n := min(have, limit)
+		_, err := tx.Exec(`UPDATE test_leases SET left_over = left_over - $1 WHERE token = $2`, n, token)
+		return n, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, st, clk
+}
+
+// grow makes a tree with the given number of children at each level below one root, and returns the root.
+func grow(t *testing.T, s *Store, st *store.Store, levels ...int) (root int64, total int) {
+	t.Helper()
+	err := st.Update(t.Context(), func(tx *store.Tx) error {
+		total = 0
+		child := func(parent int64) (int64, error) {
+			total++
+			token, _, err := s.CreateTx(tx, Spec{Path: "auth/token/create", Parent: parent, TTL: time.Hour})
+			return token.Seq, err
+		}
+		top, err := child(0)
+		if err != nil {
+			return err
+		}
+		root = top
+		above := []int64{top}
+		for _, width := range levels {
+			var level []int64
+			for _, parent := range above {
+				for range width {
+					seq, err := child(parent)
+					if err != nil {
+						return err
+					}
+					level = append(level, seq)
+				}
+			}
+			above = level
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, total
+}
+
+// state is what a batch of the reaper moves: how many rows are live, and how many are there.
+func state(t *testing.T, st *store.Store) (live, rows, leases int) {
+	t.Helper()
+	err := st.View(t.Context(), func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT (SELECT COUNT(*) FROM tokens WHERE state = 'live'), (SELECT COUNT(*) FROM tokens),
+			(SELECT COALESCE(SUM(left_over), 0) FROM test_leases)`).Scan(&live, &rows, &leases)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return live, rows, leases
+}
+
+func TestReaperDescendsInBoundedBatches(t *testing.T) {
+	t.Parallel()
+	shapes := map[string][]int{
+		"wide":  {10_000},
+		"deep":  chainOf(100),
+		"bushy": {10, 10, 99}, // 10 + 100 + 9 900
+	}
+	for name, levels := range shapes {
+		for _, expires := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, by expiry %t", name, expires), func(t *testing.T) {
+				t.Parallel()
+				s, st, clk := newReaper(t, 0)
+				root, total := grow(t, s, st, levels...)
+				if expires {
+					clk.Advance(time.Hour)
+				} else if err := s.Revoke(t.Context(), root); err != nil {
+					t.Fatal(err)
+				}
+				live, rows, _ := state(t, st)
+				batches := 0
+				for {
+					worked, err := s.reap(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !worked {
+						break
+					}
+					batches++
+					liveNow, rowsNow, _ := state(t, st)
+					if changed := (live - liveNow) + (rows - rowsNow); changed > 2*s.batch || changed == 0 && rowsNow > 0 {
+						t.Fatalf("batch %d changed %d rows, want 1 to %d", batches, changed, 2*s.batch)
+					}
+					live, rows = liveNow, rowsNow
+				}
+				if rows != 0 {
+					t.Errorf("%d of %d rows are left", rows, total)
+				}
+				if least := total / s.batch; batches < least {
+					t.Errorf("%d batches for %d tokens, want at least %d", batches, total, least)
+				}
+			})
+		}
+	}
+}
+
+// chainOf is the shape of a chain.
+func chainOf(depth int) []int {
+	levels := make([]int, depth)
+	for i := range levels {
+		levels[i] = 1
+	}
+	return levels
+}
+
+// A row stays while its token has leases that are not due, however many batches that takes.
+func TestReaperWaitsForLeases(t *testing.T) {
+	t.Parallel()
+	s, st, _ := newReaper(t, 1500)
+	root, _ := grow(t, s, st, 1)
+	if err := s.Revoke(t.Context(), root); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, before, _ := state(t, st)
+		worked, err := s.reap(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rows, leases := state(t, st)
+		if before-rows > 0 && leases > 0 && rows == 0 {
+			t.Fatalf("all rows went, and %d leases are not due", leases)
+		}
+		if !worked {
+			if rows != 0 || leases != 0 {
+				t.Errorf("the reaper stopped with %d rows and %d leases", rows, leases)
+			}
+			return
+		}
+	}
+}
+
+// What has expired and is not yet wholly dealt with stays dead though the clock be set back.
+func TestUnfinishedExpiryIsDead(t *testing.T) {
+	t.Parallel()
+	s, st, clk := newReaper(t, 0)
+	root, _ := grow(t, s, st, 501)
+	clk.Advance(time.Hour)
+	if _, err := s.reap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var state string
+	err := st.View(t.Context(), func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT state FROM tokens WHERE seq = $1`, root).Scan(&state)
+	})
+	if err != nil || state != "dead" {
+		t.Errorf("state %q, %v, want dead", state, err)
+	}
+}
+
+// Every query that runs often, or on many rows, must find them by an index.
+func TestQueryPlans(t *testing.T) {
+	t.Parallel()
+	_, st, _ := newReaper(t, 0)
+	for _, q := range []struct {
+		query, index string
+		args         int
+	}{
+		{selectByID, "(id=?)", 2},
+		{selectByAccessor, "(accessor=?)", 2},
+		{selectBySeq, "INTEGER PRIMARY KEY", 2},
+		{selectAlive, "INTEGER PRIMARY KEY", 2},
+		{selectChildren, "tokens_children", 2},
+		{selectDue, "tokens_due", 2},
+		{selectNextDue, "tokens_due", 0},
+		{selectIDsAt, "tokens_path", 1},
+		{selectFirstPath, "tokens_path", 2},
+	} {
+		var plan []string
+		err := st.View(t.Context(), func(tx *store.Tx) error {
+			rows, err := tx.Query(`EXPLAIN QUERY PLAN `+q.query, []any{1, 2}[:q.args]...)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = rows.Close() }()
+			for rows.Next() {
+				var id, parent, unused int
+				var step string
+				if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+					return err
+				}
+				plan = append(plan, step)
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", q.query, err)
+		}
+		text := strings.Join(plan, "; ")
+		if !strings.Contains(text, q.index) || strings.Contains(text, "SCAN tokens") || strings.Contains(text, "SCAN t;") || strings.Contains(text, "TEMP B-TREE") {
+			t.Errorf("%s: plan is %q, want one by %s", q.query, text, q.index)
+		}
+	}
+}
