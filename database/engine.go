@@ -107,6 +107,13 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
+var (
+	_ engine.Engine    = (*Engine)(nil)
+	_ engine.Describer = (*Engine)(nil)
+	_ engine.Unmounter = (*Engine)(nil)
+	_ engine.Duty      = (*Engine)(nil)
+)
+
 var nameField = engine.Schema{"name": engine.Text}
 
 // id is the key of a mount's row, and what its sealed cells are bound to.
@@ -128,8 +135,8 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 	return nil
 }
 
-// RunOnce removes retired connections that no lease needs any more. It costs one index look-up when there are none, and
-// is meant to be called each second.
+// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more. It costs one index
+// look-up when there are none.
 func (e *Engine) RunOnce(ctx context.Context) error {
 	retired, err := e.retired(ctx)
 	if err != nil {

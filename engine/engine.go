@@ -43,6 +43,12 @@ type Unmounter interface {
 	Unmount(ctx context.Context, m Mount) error
 }
 
+// Duty is an optional ability: work that is due by itself, on any of the engine's mounts.
+type Duty interface {
+	// RunOnce does what is due and returns. The broker calls it each second while the store is unsealed.
+	RunOnce(ctx context.Context) error
+}
+
 // LoginRenewer is an optional ability of auth methods: may a login go on?
 type LoginRenewer interface {
 	RenewLogin(ctx context.Context, m Mount, l *Login) error
