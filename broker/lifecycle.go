@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"leasehold/auth"
+	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
 	"leasehold/policy"
@@ -126,6 +127,9 @@ func DecodeShare(text string) ([]byte, error) {
 func (b *Broker) Unseal(ctx context.Context, share []byte) (Status, error) {
 	wasOpen := b.store.Unlocked()
 	s, err := b.barrier.Unseal(ctx, share)
+	if errors.Is(err, seal.ErrInvalidKey) {
+		b.barrier.ResetUnseal() // also after a share that cannot be one: whoever has the others begins anew
+	}
 	if err != nil {
 		return Status{}, err
 	}
@@ -260,11 +264,23 @@ func (b *Broker) Reap(ctx context.Context) error {
 		b.leases.Reap(ctx),
 		b.finishDue(ctx),
 		b.rotateDue(ctx),
+		b.dutiesDue(ctx),
 	)
 	if errors.Is(err, store.ErrSealed) {
 		return nil // sealed meanwhile; what was claimed is due again
 	}
 	return err
+}
+
+// dutiesDue lets the engines do what they have to do by themselves.
+func (b *Broker) dutiesDue(ctx context.Context) error {
+	var failed []error
+	for _, e := range b.cfg.Engines {
+		if duty, ok := e.(engine.Duty); ok {
+			failed = append(failed, duty.RunOnce(ctx))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // Wait returns when nothing that Reap started is going on.
