@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"leasehold/internal/clock"
 	"leasehold/store"
 	"leasehold/store/keyring"
@@ -206,6 +208,35 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	// The same process is no exception.
 	if _, err := open(path, clock.System{}); err == nil {
 		t.Error("the store was opened twice")
+	}
+}
+
+// A kill cannot show what a power cut would: these settings are what SQLite's promise hangs on.
+func TestConnectionsAreSetForDurability(t *testing.T) {
+	t.Parallel()
+	st := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
+	settings := func(into map[string]string) func(tx *store.Tx) error {
+		return func(tx *store.Tx) error {
+			for _, name := range []string{"journal_mode", "synchronous", "foreign_keys", "query_only"} {
+				var value string
+				if err := tx.QueryRow(`pragma ` + name).Scan(&value); err != nil {
+					return err
+				}
+				into[name] = value
+			}
+			return nil
+		}
+	}
+	write, read := map[string]string{}, map[string]string{}
+	if err := errors.Join(st.Update(t.Context(), settings(write)), st.View(t.Context(), settings(read))); err != nil {
+		t.Fatal(err)
+	}
+	full := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "query_only": "0"}
+	if diff := cmp.Diff(full, write); diff != "" {
+		t.Error("writer", diff)
+	}
+	if read["journal_mode"] != "wal" || read["query_only"] != "1" {
+		t.Error("reader", read)
 	}
 }
 
