@@ -97,7 +97,7 @@ func (t *Token) Auth(text secret.Text) *engine.Auth {
 		policies = []string{}
 	}
 	return &engine.Auth{
-		ClientToken: text, Accessor: t.Accessor, Policies: policies, TokenPolicies: t.Policies, Metadata: t.Meta,
+		ClientToken: text, Accessor: t.Accessor, DisplayName: t.DisplayName, Policies: policies, TokenPolicies: t.Policies, Metadata: t.Meta,
 		Duration: t.Granted, Renewable: t.Renewable, EntityID: t.EntityID, TokenType: t.Type, Orphan: t.Orphan, NumUses: t.NumUses,
 	}
 }

@@ -141,6 +141,7 @@ type Secret struct {
 type Auth struct {
 	ClientToken      secret.Text
 	Accessor         string
+	DisplayName      string // audited, not shown
 	Policies         []string
 	TokenPolicies    []string
 	IdentityPolicies []string
