@@ -29,7 +29,7 @@ func (c *call) auditResponse(ctx context.Context, resp *engine.Response, failed 
 	e.Response = &audit.Response{}
 	switch {
 	case failed != nil:
-		e.Error = responseError(failed)
+		e.Error = c.responseError(failed)
 		if text := shown(failed); text != "" {
 			e.Response.Data = map[string]any{"error": text}
 		}
@@ -51,12 +51,13 @@ func (c *call) auditAnswer(e *audit.Entry, resp *engine.Response) {
 		return
 	}
 	made := audit.Auth{
-		ClientToken: resp.Auth.ClientToken, Accessor: resp.Auth.Accessor, Policies: resp.Auth.Policies, TokenPolicies: resp.Auth.TokenPolicies,
+		ClientToken: resp.Auth.ClientToken, Accessor: resp.Auth.Accessor, DisplayName: resp.Auth.DisplayName, Policies: resp.Auth.Policies,
+		TokenPolicies:    resp.Auth.TokenPolicies,
 		IdentityPolicies: resp.Auth.IdentityPolicies, Metadata: resp.Auth.Metadata, NumUses: resp.Auth.NumUses, EntityID: resp.Auth.EntityID,
 		TokenType: resp.Auth.TokenType, TTL: resp.Auth.Duration,
 	}
 	if resp.Login != nil {
-		made.DisplayName, made.NoDefaultPolicy = c.made.DisplayName, c.made.NoDefault
+		made.NoDefaultPolicy = resp.Login.NoDefault
 		e.Auth = made // who asks is whom the login found
 	}
 	e.Response.Auth = &made
@@ -117,8 +118,8 @@ func shown(err error) string {
 // responseError is the error text of a line after the request. It names the kind of refusal: what the client was told
 // stands, hashed, in the data, since it may quote the request.
 //
-// Compat: recordings audit-errors.
-func responseError(err error) string {
+// Compat: recordings audit-errors and audit-auth.
+func (c *call) responseError(err error) string {
 	kinds := map[errs.Code]string{
 		errs.Unauthenticated: "permission denied",
 		errs.Denied:          "permission denied",
@@ -130,7 +131,11 @@ func responseError(err error) string {
 	if text == "" {
 		return ""
 	}
-	kind, known := kinds[errs.CodeOf(err)]
+	code := errs.CodeOf(err)
+	if code == errs.Invalid && c.facts.Unauthenticated && c.mount.Kind == Auth {
+		return "invalid credentials" // a login that was refused
+	}
+	kind, known := kinds[code]
 	if !known {
 		kind = "internal error"
 	}

@@ -27,9 +27,8 @@ type call struct {
 
 	acl     *policy.ACL
 	verdict policy.Verdict
-	asked   bool       // the policies, or the path's need for none, decided
-	reached bool       // the engine was asked
-	made    auth.Token // of a login
+	asked   bool // the policies, or the path's need for none, decided
+	reached bool // the engine was asked
 }
 
 // Handle runs one request: the package comment draws its way. It also returns the type of the mount that answered.
@@ -180,6 +179,9 @@ func (c *call) run(ctx context.Context) (*engine.Response, error) {
 		return nil, errs.New(errs.NotFound, "no handler for route %q. route entry not found.", c.Path)
 	case c.engine == nil:
 		return nil, errs.Framed(errs.NotFound, "unsupported path")
+	case c.WrapTTL > 0:
+		// An answer in clear is not what was asked for, nor what a policy that demands wrapping allows.
+		return nil, errs.New(errs.Invalid, "responses cannot be wrapped by this server")
 	}
 	c.reached = true
 	resp, err := c.engine.Handle(ctx, &c.inner)
@@ -229,7 +231,6 @@ func (c *call) login(ctx context.Context, resp *engine.Response) error {
 		// Crash: a token that nobody was told of is left to expire.
 		return errors.Join(errs.New(errs.Unauthenticated, "permission denied"), err, c.b.tokens.Revoke(context.WithoutCancel(ctx), token.Seq))
 	}
-	c.made = token
 	resp.Auth = token.Auth(text)
 	resp.Warn(warnings...)
 	return nil

@@ -37,16 +37,17 @@ func (s *system) uiPaths() []*engine.Path {
 	}
 }
 
-// visibleMounts shows mounts tuned to listing_visibility "unauth" in brief, and to a caller with access those, too, in
-// full.
+// visibleMounts shows mounts tuned to listing_visibility "unauth" in brief; to a caller with a token these, and those that
+// it may do anything with, in full.
 func (s *system) visibleMounts(_ context.Context, r *engine.Request, _ *engine.Fields) (*engine.Response, error) {
 	visible := func(kind broker.Kind) map[string]any {
 		out := map[string]any{}
 		for _, m := range s.b.Mounts(kind) {
+			open := m.Config.Visibility == "unauth"
 			switch {
-			case r.Caller != nil && s.b.Reaches(r.Caller.Policies, m):
+			case r.Caller != nil && (open || s.b.Reaches(r.Caller.Policies, m)):
 				out[m.Name()] = entry(m)
-			case m.Config.Visibility == "unauth":
+			case open:
 				var options any
 				if m.Options != nil {
 					options = m.Options
