@@ -249,13 +249,14 @@ func Run(ctx context.Context, opts Options) error {
 // handleSignals acts on signals until ctx is done. The first SIGINT or SIGTERM stops the server; the second finds the
 // system's own handling and ends the process at once.
 func (s *Server) handleSignals(ctx context.Context, stop context.CancelFunc) {
-	signals := s.opts.Signals
+	signals, letGo := s.opts.Signals, func() {}
 	if signals == nil {
 		own := make(chan os.Signal, 4)
 		signal.Notify(own, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-		defer signal.Stop(own)
+		letGo = func() { signal.Stop(own) }
 		signals = own
 	}
+	defer letGo()
 	for {
 		select {
 		case <-ctx.Done():
@@ -272,7 +273,6 @@ func (s *Server) handleSignals(ctx context.Context, stop context.CancelFunc) {
 				continue
 			}
 			notify(s.opts.Getenv, "STOPPING=1")
-			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
 			stop()
 			return
 		}

@@ -16,7 +16,7 @@ import (
 // comes goes through encoding/json. It is the place where secrets leave the process: a secret.Text in an answer's data
 // is written as its value.
 //
-// Against encoding/json it makes one allocation where that makes dozens for the same answer: see BenchmarkAnswer.
+// BenchmarkAnswer: the answer of database/creds costs no allocation, and a tenth of the time that encoding/json takes.
 
 // appendValue appends v. Maps are written in the order of their keys.
 func appendValue(b []byte, v any) ([]byte, error) {
