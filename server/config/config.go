@@ -140,6 +140,7 @@ func Default() *Config {
 		MaxLeaseTTL:        defaultLeaseTTL,
 		MaxRequestDuration: defaultMaxLength,
 		LockMemory:         true,
+		APIAudit:           true, // as in HashiCorp Vault; a file can turn it off
 		LogLevel:           slog.LevelInfo,
 		LogFormat:          "standard",
 	}

@@ -115,7 +115,7 @@ func decodeJSON(body []byte, l limits) (map[string]any, error) {
 		var wrongKind *json.UnmarshalTypeError
 		switch {
 		case errors.As(err, &wrongKind):
-			return nil, badJSON("expected an object, got " + wrongKind.Value)
+			return nil, badJSON("json: cannot unmarshal " + wrongKind.Value + " into Go value of type map[string]interface {}")
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return nil, badJSON("unexpected EOF")
 		default:

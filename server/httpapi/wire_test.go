@@ -185,7 +185,7 @@ func TestBodies(t *testing.T) {
 		{name: "empty", method: "PUT", path: path, token: "root", status: 400, want: "'policy' parameter not supplied or empty"},
 		{name: "null", method: "PUT", path: path, token: "root", body: "null", status: 400, want: "'policy' parameter not supplied or empty"},
 		{name: "broken", method: "PUT", path: path, token: "root", body: `{"policy": `, status: 400, want: "failed to decode JSON input: unexpected EOF"},
-		{name: "array", method: "PUT", path: path, token: "root", body: "[1,2]", status: 400, want: "failed to decode JSON input: expected an object, got array"},
+		{name: "array", method: "PUT", path: path, token: "root", body: "[1,2]", status: 400, want: "failed to decode JSON input: json: cannot unmarshal array into Go value of type map[string]interface {}"},
 		{name: "text after", method: "PUT", path: path, token: "root", body: "{}x", status: 400, want: "failed to decode JSON input: text after the object"},
 		{name: "too many strings", method: "PUT", path: path, token: "root", body: `{"a":["` + strings.Repeat(`","`, 30) + `"]}`, status: 400, want: "exceeded maximum number of strings"},
 		{name: "too large", method: "PUT", path: path, token: "root", body: policy(strings.Repeat("#", 3000)), status: 413, want: `{"errors":["http: request body too large"]}`},
