@@ -150,6 +150,9 @@ type Record struct {
 // Irrevocable reports whether the target has refused so often that an operator should look.
 func (r Record) Irrevocable() bool { return r.Attempts >= irrevocableAfter }
 
+// unborn reports whether the lease never became active: no client has seen it.
+func (r Record) unborn() bool { return r.sweeps > 0 }
+
 const recordColumns = `l.seq, l.id, t.kind, t.mount, t.name, l.target, l.token, l.state, l.due_at, l.issued_at, l.expires_at,
 	l.not_after, l.renewed_at, l.renewable, l.attempts, l.sweeps, l.version, l.payload, l.failure`
 
@@ -226,7 +229,7 @@ func (m *Manager) Lookup(ctx context.Context, id string) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("look up lease: %w", err)
 	}
-	if found == nil || found.State == Pending {
+	if found == nil || found.unborn() {
 		return Record{}, errs.New(errs.Invalid, "invalid lease")
 	}
 	return *found, nil

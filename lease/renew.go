@@ -85,7 +85,7 @@ func (m *Manager) renewable(ctx context.Context, id string) (r Record, now time.
 	switch {
 	case err != nil:
 		return Record{}, now, fmt.Errorf("read lease: %w", err)
-	case found == nil || found.State == Pending:
+	case found == nil || found.unborn():
 		return Record{}, now, errs.New(errs.Invalid, "lease not found")
 	case found.Irrevocable():
 		return Record{}, now, errs.New(errs.Invalid, "lease is expired and has failed previous revocation attempts")
