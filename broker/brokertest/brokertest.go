@@ -3,8 +3,10 @@ package brokertest
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -71,21 +73,21 @@ func NewSealed(t testing.TB, settings broker.Settings) *Node {
 			t.Errorf("close the store: %v", err)
 		}
 	})
-	return wire(t, st, clk, settings)
+	return wire(t, st, clk, settings, nil)
 }
 
 // Another is a second broker on the node's store: what another process, or this one after a restart, would be. The store
 // being open in this process, it is open at once.
 func (n *Node) Another() *Node {
 	n.T.Helper()
-	other := wire(n.T, n.Store, n.Clock, n.Settings())
+	other := wire(n.T, n.Store, n.Clock, n.Settings(), n.Lab)
 	other.Share, other.Root = n.Share, n.Root
 	return other
 }
 
-func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settings) *Node {
+func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settings, lab *Lab) *Node {
 	t.Helper()
-	n := &Node{T: t, Store: st, Clock: clk}
+	n := &Node{T: t, Store: st, Clock: clk, Lab: lab}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -101,7 +103,9 @@ func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settin
 		return n.Broker.MountTTL(id)
 	}})
 	must(err)
-	n.Lab = newLab(n)
+	if n.Lab == nil { // nodes of one store share it, as they would a target
+		n.Lab = newLab(n)
+	}
 	n.Leases.Register("lab", n.Lab)
 	tokens, err := token.New(token.Config{
 		Tokens:       n.Tokens,
@@ -138,9 +142,24 @@ func (n *Node) Do(token secret.Text, op engine.Operation, path string, data map[
 		path += "/"
 	}
 	resp, _, err := n.Handle(n.T.Context(), &broker.Request{
-		ID: uuid.NewString(), Operation: op, Path: path, Data: data, RemoteAddr: "127.0.0.1", RemotePort: 4711, Token: token,
+		ID: uuid.NewString(), Operation: op, Path: path, Data: decoded(data), RemoteAddr: "127.0.0.1", RemotePort: 4711, Token: token,
 	})
 	return resp, err
+}
+
+// decoded is data as a body would give it.
+func decoded(data map[string]any) map[string]any {
+	out := make(map[string]any, len(data))
+	for name, value := range data {
+		switch v := value.(type) {
+		case int:
+			value = json.Number(strconv.Itoa(v))
+		case map[string]any:
+			value = decoded(v)
+		}
+		out[name] = value
+	}
+	return out
 }
 
 // Must is Do as root for a request that must succeed.
@@ -182,6 +201,7 @@ type Lab struct {
 	notes   map[string]map[string]any // by mount and path; guarded by mu
 	lent    map[string]bool           // by lease; guarded by mu
 	refusal error                     // of every revocation; guarded by mu
+	onLend  func()                    // guarded by mu
 }
 
 func newLab(n *Node) *Lab {
@@ -200,6 +220,13 @@ func (l *Lab) Refuse(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refusal = err
+}
+
+// OnLend has fn called while a thing is lent, after its lease is there.
+func (l *Lab) OnLend(fn func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.onLend = fn
 }
 
 // Lent is how many things are out.
@@ -221,6 +248,12 @@ func (l *Lab) lend(ctx context.Context, r *engine.Request, _ *engine.Fields) (*e
 	})
 	if err != nil {
 		return nil, err
+	}
+	l.mu.Lock()
+	onLend := l.onLend
+	l.mu.Unlock()
+	if onLend != nil {
+		onLend()
 	}
 	return &engine.Response{
 		Data:   map[string]any{"thing": "a"},
