@@ -32,8 +32,9 @@ type Path struct {
 	Sudo            bool
 	Help            string // one sentence, shown by ?help=1
 
-	expr  *regexp.Regexp
-	names []string
+	expr    *regexp.Regexp
+	literal string // what every path that fits begins with
+	names   []string
 }
 
 // Router is an engine made of paths. The first pattern that fits wins.
@@ -44,6 +45,10 @@ var tokenInPattern = regexp.MustCompile(`[:*][a-z_]+`)
 // NewRouter compiles the patterns. It panics on a bad one: patterns are constants.
 func NewRouter(paths ...*Path) *Router {
 	for _, p := range paths {
+		p.literal = p.Pattern
+		if token := tokenInPattern.FindStringIndex(p.Pattern); token != nil {
+			p.literal = p.Pattern[:token[0]]
+		}
 		expr := regexp.QuoteMeta(p.Pattern)
 		expr = strings.ReplaceAll(expr, `\*`, "*")
 		expr = tokenInPattern.ReplaceAllStringFunc(expr, func(token string) string {
@@ -62,6 +67,9 @@ func NewRouter(paths ...*Path) *Router {
 // a pattern that takes all the rest.
 func (ro *Router) find(r *Request) (*Path, []string) {
 	for _, p := range ro.paths {
+		if !strings.HasPrefix(r.Path, p.literal) { // most patterns: an engine may have a hundred
+			continue
+		}
 		if m := p.expr.FindStringSubmatch(r.Path); m != nil {
 			return p, m[1:]
 		}
