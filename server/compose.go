@@ -39,7 +39,8 @@ type parts struct {
 	leases    *lease.Manager
 	broker    *broker.Broker
 	database  *database.Engine
-	tokenWork chan struct{} // receives when tokens made something due
+	engines   map[string]engine.Engine // by type of mount
+	tokenWork chan struct{}            // receives when tokens made something due
 }
 
 // compose opens the store and makes the parts. Two of them ask others that are made later, so they are handed functions
@@ -121,12 +122,13 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	if err != nil {
 		return err
 	}
+	p.engines = map[string]engine.Engine{database.Kind: p.database}
 	p.broker, err = broker.New(broker.Config{
 		Store:       p.store,
 		Barrier:     barrier,
 		Tokens:      tokens,
 		Leases:      p.leases,
-		Engines:     map[string]engine.Engine{database.Kind: p.database},
+		Engines:     p.engines,
 		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
 		System:      func(b *broker.Broker) engine.Engine { return sys.New(b) },
 		DefaultTTL:  cfg.DefaultLeaseTTL,

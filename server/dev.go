@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"leasehold/broker"
 	"leasehold/internal/secret"
 )
 
@@ -37,6 +38,14 @@ func (s *Server) initialiseDev(ctx context.Context) error {
 		return err
 	}
 	s.dev = &devSecrets{root: root, unsealKey: share}
+	if s.parts.engines["kv"] != nil {
+		err := s.parts.broker.Enable(ctx, &broker.Mount{
+			Path: "secret/", Kind: broker.Secret, Type: "kv", Description: "key/value secret storage", Options: map[string]string{"version": "2"},
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if s.opts.StoreToken == nil || s.opts.DevNoStoreToken {
 		return nil
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -182,7 +181,7 @@ func (s *Server) close() error {
 
 // Reload reads again what may change while the server runs: certificates and keys, log level, request log level,
 // custom headers, audit files and the log file. An error in one part does not keep the others from it.
-func (s *Server) Reload(ctx context.Context) error {
+func (s *Server) Reload() error {
 	var all []error
 	for _, l := range s.listeners {
 		if l.cert != nil {
@@ -212,7 +211,6 @@ func (s *Server) Reload(ctx context.Context) error {
 // Run is the command `leasehold server`: it serves until ctx is done or the process is told to end. An error is one line
 // that says why the server could not start or go on.
 func Run(ctx context.Context, opts Options) error {
-	debug.SetTraceback("none") // a crash must not print what the stacks point at
 	coreDumps := noCoreDumps()
 	s, err := New(ctx, opts)
 	if err != nil {
@@ -235,48 +233,57 @@ func Run(ctx context.Context, opts Options) error {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	ended := make(chan struct{})
 	var handling errgroup.Group
 	handling.Go(func() error {
-		s.handleSignals(ctx, stop)
+		s.handleSignals(ended, stop)
 		return nil
 	})
 	notify(s.opts.Getenv, "READY=1")
 	err = s.Serve(ctx)
-	stop()
+	close(ended)
 	return errors.Join(err, handling.Wait())
 }
 
-// handleSignals acts on signals until ctx is done. The first SIGINT or SIGTERM stops the server; the second finds the
-// system's own handling and ends the process at once.
-func (s *Server) handleSignals(ctx context.Context, stop context.CancelFunc) {
-	signals, letGo := s.opts.Signals, func() {}
+// handleSignals acts on signals until the server has ended. The first SIGINT or SIGTERM stops it; the second ends the
+// process at once.
+func (s *Server) handleSignals(ended <-chan struct{}, stop context.CancelFunc) {
+	signals := s.opts.Signals
 	if signals == nil {
 		own := make(chan os.Signal, 4)
 		signal.Notify(own, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-		letGo = func() { signal.Stop(own) }
+		defer signal.Stop(own)
 		signals = own
 	}
-	defer letGo()
+	stopping := false
 	for {
 		select {
-		case <-ctx.Done():
+		case <-ended:
 			return
 		case sig := <-signals:
-			if sig == syscall.SIGHUP {
-				notify(s.opts.Getenv, "RELOADING=1")
-				if err := s.Reload(ctx); err != nil {
-					s.log.Error("reload", "error", err)
-				} else {
-					s.log.Info("reloaded")
-				}
-				notify(s.opts.Getenv, "READY=1")
-				continue
+			switch {
+			case sig == syscall.SIGHUP && !stopping:
+				s.reloadBySignal()
+			case stopping && sig != syscall.SIGHUP:
+				// Crash: as with any other sudden end, the rows say what is still to be done.
+				os.Exit(1)
+			case !stopping:
+				stopping = true
+				notify(s.opts.Getenv, "STOPPING=1")
+				stop()
 			}
-			notify(s.opts.Getenv, "STOPPING=1")
-			stop()
-			return
 		}
 	}
+}
+
+func (s *Server) reloadBySignal() {
+	notify(s.opts.Getenv, "RELOADING=1")
+	if err := s.Reload(); err != nil {
+		s.log.Error("reload", "error", err)
+	} else {
+		s.log.Info("reloaded")
+	}
+	notify(s.opts.Getenv, "READY=1")
 }
 
 // writePID writes the process's id, and returns what removes the file again.

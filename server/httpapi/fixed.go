@@ -85,9 +85,6 @@ func initialize(ctx context.Context, x *exchange) error {
 		return errs.New(errs.Invalid, "parameters %s not applicable to seal type shamir", strings.Join(recovery, ","))
 	}
 	params := seal.Params{Shares: f.Int("secret_shares"), Threshold: f.Int("secret_threshold")}
-	if err := params.Validate(); err != nil {
-		return errs.New(errs.Invalid, "invalid seal configuration: %s", err)
-	}
 	if keys := len(f.List("pgp_keys")); keys > 0 && keys != params.Shares {
 		return errs.New(errs.Invalid, "invalid seal configuration: count mismatch between number of provided PGP keys and number of shares")
 	} else if keys > 0 || f.Text("root_token_pgp_key") != "" {

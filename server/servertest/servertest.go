@@ -122,7 +122,7 @@ func (s *Server) Restart(t testing.TB) {
 }
 
 // Reload is what SIGHUP does.
-func (s *Server) Reload() error { return s.server.Reload(context.Background()) }
+func (s *Server) Reload() error { return s.server.Reload() }
 
 // Init makes the store's keys and unseals it.
 func (s *Server) Init(t testing.TB) {
