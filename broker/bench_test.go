@@ -19,6 +19,7 @@ func BenchmarkHandle(b *testing.B) {
 		data map[string]any
 	}{
 		{"lookup-self", engine.Read, "auth/token/lookup-self", nil},
+		{"hash", engine.Update, "sys/tools/hash", map[string]any{"input": "aGVsbG8="}},
 		{"capabilities-self", engine.Update, "sys/capabilities-self", map[string]any{"paths": "a,b"}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
