@@ -21,6 +21,9 @@ const grace = 10 * time.Second
 // sweepAfter are the pauses between the drops of a lease that never became active, in create budgets. The last comes first.
 var sweepAfter = [...]time.Duration{60, 10, 1}
 
+// allDrops is how many verified drops are owed to an intent: one when it is due, and one after each pause.
+const allDrops = len(sweepAfter) + 1
+
 // Intent is what will be made outside.
 type Intent struct {
 	Kind      string                   // which Revoker
@@ -79,7 +82,7 @@ func (m *Manager) writeIntent(ctx context.Context, in Intent) (Record, error) {
 		ID:   in.Path + "/" + secret.Random(secret.Base62, idSuffix-1).Reveal(),
 		Path: in.Path, Kind: in.Kind, MountUUID: in.MountUUID, Target: in.Target, Token: in.Token,
 		State: Pending, NotAfter: in.NotAfter, Renewable: in.Renewable, Payload: in.Payload,
-		sweeps: len(sweepAfter), version: 1,
+		drops: allDrops, version: 1,
 	}
 	err := m.Store.Update(ctx, func(tx *store.Tx) error {
 		if err := m.demandAlive(tx, in.Token); err != nil {
@@ -103,10 +106,10 @@ func (m *Manager) writeIntent(ctx context.Context, in Intent) (Record, error) {
 		r.ExpiresAt = notLaterThan(in.NotAfter, r.IssuedAt.Add(in.TTL))
 		r.DueAt = r.IssuedAt.Add(m.CreateBudget + grace)
 		return tx.QueryRow(`INSERT INTO leases (id, target, token, state, due_at, issued_at, expires_at, not_after, renewed_at,
-				renewable, attempts, sweeps, version, payload)
+				renewable, attempts, drops, version, payload)
 			VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, 0, $8, 0, $9, 1, $10) RETURNING seq`,
 			r.ID, target, in.Token, store.Micros(r.DueAt), store.Micros(r.IssuedAt), store.Micros(r.ExpiresAt),
-			store.Micros(in.NotAfter), flag(in.Renewable), r.sweeps, sealed).Scan(&r.Seq)
+			store.Micros(in.NotAfter), flag(in.Renewable), r.drops, sealed).Scan(&r.Seq)
 	})
 	if err != nil {
 		return Record{}, fmt.Errorf("record intent: %w", err)
@@ -157,7 +160,7 @@ func (m *Manager) activate(ctx context.Context, r Record) (Record, error) {
 		if err := m.demandAlive(tx, r.Token); err != nil {
 			return err
 		}
-		n, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, sweeps = 0, version = version + 1
+		n, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, drops = 0, version = version + 1
 			WHERE seq = $1 AND state = 'pending' AND version = $2`, r.Seq, r.version)
 		if err == nil && n == 0 {
 			err = errs.New(errs.Unavailable, "the lease was revoked before it could be handed out")
@@ -167,7 +170,7 @@ func (m *Manager) activate(ctx context.Context, r Record) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("activate lease: %w", err)
 	}
-	r.State, r.DueAt, r.sweeps = Active, r.ExpiresAt, 0
+	r.State, r.DueAt, r.drops = Active, r.ExpiresAt, 0
 	r.version++
 	return r, nil
 }
@@ -204,8 +207,8 @@ func (m *Manager) finish(ctx context.Context, r Record) {
 
 // sweepLater plans the next drop of a lease that never became active.
 func sweepLater(tx *store.Tx, r Record, budget time.Duration) error {
-	due := tx.Now().Add(sweepAfter[r.sweeps-1] * budget)
-	_, err := tx.Exec(`UPDATE leases SET sweeps = sweeps - 1, due_at = $1, version = version + 1 WHERE seq = $2 AND version = $3`,
+	due := tx.Now().Add(sweepAfter[r.drops-2] * budget)
+	_, err := tx.Exec(`UPDATE leases SET drops = drops - 1, due_at = $1, version = version + 1 WHERE seq = $2 AND version = $3`,
 		store.Micros(due), r.Seq, r.version)
 	return err
 }

@@ -143,7 +143,7 @@ type Record struct {
 	Payload     []byte // the engine's own, opened
 
 	target  int64
-	sweeps  int
+	drops   int // verified drops still owed to a lease that never became active
 	version int64
 }
 
@@ -151,17 +151,17 @@ type Record struct {
 func (r Record) Irrevocable() bool { return r.Attempts >= irrevocableAfter }
 
 // unborn reports whether the lease never became active: no client has seen it.
-func (r Record) unborn() bool { return r.sweeps > 0 }
+func (r Record) unborn() bool { return r.drops > 0 }
 
 const recordColumns = `l.seq, l.id, t.kind, t.mount, t.name, l.target, l.token, l.state, l.due_at, l.issued_at, l.expires_at,
-	l.not_after, l.renewed_at, l.renewable, l.attempts, l.sweeps, l.version, l.payload, l.failure`
+	l.not_after, l.renewed_at, l.renewable, l.attempts, l.drops, l.version, l.payload, l.failure`
 
 func scanRecord(tx *store.Tx, row interface{ Scan(...any) error }) (Record, error) {
 	var r Record
 	var due, issued, expires, notAfter, renewed int64
 	var payload, failure []byte
 	err := row.Scan(&r.Seq, &r.ID, &r.Kind, &r.MountUUID, &r.Target, &r.target, &r.Token, &r.State, &due, &issued, &expires,
-		&notAfter, &renewed, &r.Renewable, &r.Attempts, &r.sweeps, &r.version, &payload, &failure)
+		&notAfter, &renewed, &r.Renewable, &r.Attempts, &r.drops, &r.version, &payload, &failure)
 	if err != nil {
 		return Record{}, err
 	}

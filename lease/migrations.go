@@ -31,7 +31,7 @@ func Migrations() []store.Migration {
 				renewed_at BIGINT NOT NULL,
 				renewable BIGINT NOT NULL,
 				attempts BIGINT NOT NULL,
-				sweeps BIGINT NOT NULL,
+				drops BIGINT NOT NULL,
 				version BIGINT NOT NULL,
 				payload BYTES NOT NULL,
 				failure BYTES

@@ -46,7 +46,7 @@ func (m *Manager) List(ctx context.Context, prefix string) ([]string, error) {
 
 // idsFrom is one page of ids that a client may know of.
 func idsFrom(tx *store.Tx, from, to string) ([]string, error) {
-	rows, err := tx.Query(`SELECT id FROM leases WHERE id >= $1 AND id < $2 AND sweeps = 0 ORDER BY id LIMIT $3`, from, to, pageSize)
+	rows, err := tx.Query(`SELECT id FROM leases WHERE id >= $1 AND id < $2 AND drops = 0 ORDER BY id LIMIT $3`, from, to, pageSize)
 	if err != nil {
 		return nil, err
 	}

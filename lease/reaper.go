@@ -62,11 +62,13 @@ func (m *Manager) RunOnce(ctx context.Context) error {
 // Wait returns when no target is being worked at. Cancel the context of Reap first to make it short.
 func (m *Manager) Wait() { m.rounds.Wait() }
 
-// Recover makes everything due that a dead process left half done. Call it after unsealing a store that no other process
-// uses: an intent is then nobody's, and a claim nobody's either.
+// Recover makes everything due that a dead process left half done. Call it at the start, on a store that no other process
+// uses: an intent is then nobody's, and a claim nobody's either. Sweeps keep their times: they are about what may still
+// happen at the target, which a restart here does not hasten.
 func (m *Manager) Recover(ctx context.Context) error {
 	err := m.Store.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`UPDATE leases SET due_at = $1, version = version + 1 WHERE state <> 'active' AND due_at > $1`, store.Micros(tx.Now()))
+		_, err := tx.Exec(`UPDATE leases SET due_at = $1, version = version + 1
+			WHERE state <> 'active' AND drops IN (0, $2) AND due_at > $1`, store.Micros(tx.Now()), allDrops)
 		return err
 	})
 	if err != nil {
@@ -225,7 +227,7 @@ func (m *Manager) workOff(ctx context.Context, claimed []claim) (unreachable boo
 // settle ends a claim whose user is verified gone: the row goes, or waits for its next sweep.
 func (m *Manager) settle(ctx context.Context, r Record) error {
 	return m.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		if r.sweeps > 0 {
+		if r.drops > 1 {
 			return sweepLater(tx, r, m.CreateBudget)
 		}
 		return deleteRow(tx, r)
@@ -235,7 +237,7 @@ func (m *Manager) settle(ctx context.Context, r Record) error {
 // deleteRow removes the row of something verified gone. A row at another version belongs to somebody else by now; but
 // what was active once and is being revoked cannot come back, so its row may go whoever holds it.
 func deleteRow(tx *store.Tx, r Record) error {
-	_, err := tx.Exec(`DELETE FROM leases WHERE seq = $1 AND (version = $2 OR (state = 'revoking' AND sweeps = 0))`, r.Seq, r.version)
+	_, err := tx.Exec(`DELETE FROM leases WHERE seq = $1 AND (version = $2 OR (state = 'revoking' AND drops = 0))`, r.Seq, r.version)
 	return err
 }
 

@@ -85,7 +85,7 @@ func (m *Manager) RevokeMount(ctx context.Context, mountUUID string) error {
 				m.setback(ctx, c.Record, err)
 				return revocationRefused(err)
 			}
-			if c.sweeps > 0 { // a late create could land after the mount is gone, and nobody would know how to undo it
+			if c.unborn() { // a late create could land after the mount is gone, and nobody would know how to undo it
 				return errors.Join(errs.New(errs.Conflict, "a credential of this mount is just being created: try again in a moment"),
 					m.settle(ctx, c.Record))
 			}
