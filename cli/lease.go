@@ -133,7 +133,7 @@ func revokeLease(ctx context.Context, e *env, id string, o leaseRevokeOptions) e
 	switch {
 	case o.force:
 		warning := "Forgetting leases by force can leave their users in the database, where nothing will remove them."
-		if err := e.confirm(warning, id); err != nil {
+		if err := e.confirm(ctx, warning, id); err != nil {
 			return err
 		}
 		e.warn([]string{warning})

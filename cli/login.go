@@ -139,7 +139,7 @@ func login(ctx context.Context, e *env, o loginOptions, args []string) error {
 
 // loginWithToken checks a token by looking it up.
 func loginWithToken(ctx context.Context, e *env, args []string) (secret.Text, func() error, error) {
-	token, err := e.loginToken(args)
+	token, err := e.loginToken(ctx, args)
 	if err != nil {
 		return secret.Text{}, nil, err
 	}
@@ -155,7 +155,7 @@ func loginWithToken(ctx context.Context, e *env, args []string) (secret.Text, fu
 }
 
 // loginToken is the token of the arguments: TOKEN, token=VALUE, or - for stdin. Without one it is asked for.
-func (e *env) loginToken(args []string) (secret.Text, error) {
+func (e *env) loginToken(ctx context.Context, args []string) (secret.Text, error) {
 	if len(args) > 1 {
 		return secret.Text{}, mistake("Too many arguments (expected 0-1, got %d)", len(args))
 	}
@@ -168,7 +168,7 @@ func (e *env) loginToken(args []string) (secret.Text, error) {
 	}
 	token, err := e.secretArgument(args)
 	if err == nil && token.Empty() {
-		token, err = e.askSecret("Token")
+		token, err = e.askSecret(ctx, "Token")
 	}
 	return token, err
 }
@@ -185,14 +185,14 @@ func loginWithMethod(ctx context.Context, e *env, o loginOptions, args []string)
 	}
 	path = "auth/" + path + "/login"
 	if method.user != "" {
-		if err := e.complete(data, method.user, e.askText); err != nil {
+		if err := e.complete(ctx, data, method.user, e.askText); err != nil {
 			return secret.Text{}, nil, err
 		}
 		path += "/" + plain(data[method.user])
 		delete(data, method.user)
 	}
 	for _, name := range method.text {
-		if err := e.complete(data, name, e.askText); err != nil {
+		if err := e.complete(ctx, data, name, e.askText); err != nil {
 			return secret.Text{}, nil, err
 		}
 	}
@@ -200,11 +200,11 @@ func loginWithMethod(ctx context.Context, e *env, o loginOptions, args []string)
 		addPodToken(data)
 	}
 	for _, name := range method.secrets {
-		ask := func(label string) (string, error) {
-			text, err := e.askSecret(label)
+		ask := func(ctx context.Context, label string) (string, error) {
+			text, err := e.askSecret(ctx, label)
 			return text.Reveal(), err
 		}
-		if err := e.complete(data, name, ask); err != nil {
+		if err := e.complete(ctx, data, name, ask); err != nil {
 			return secret.Text{}, nil, err
 		}
 	}
@@ -217,12 +217,13 @@ func loginWithMethod(ctx context.Context, e *env, o loginOptions, args []string)
 }
 
 // complete asks for a parameter that was not given.
-func (e *env) complete(data map[string]any, name string, ask func(string) (string, error)) error {
+func (e *env) complete(ctx context.Context, data map[string]any, name string,
+	ask func(context.Context, string) (string, error)) error {
 	if _, given := data[name]; given {
 		return nil
 	}
 	label := strings.ToUpper(name[:1]) + strings.ReplaceAll(name[1:], "_", " ")
-	value, err := ask(label)
+	value, err := ask(ctx, label)
 	if err != nil {
 		return err
 	}

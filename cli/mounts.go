@@ -120,7 +120,7 @@ func (e *env) mountDisable(kind mountKind) *cli.Command {
 			path := cleanPath(args[0])
 			if !force {
 				what := fmt.Sprintf("Disabling the %s at %s/ revokes all its leases and deletes its data.", kind.noun, path)
-				if err := e.confirm(what, path); err != nil {
+				if err := e.confirm(ctx, what, path); err != nil {
 					return err
 				}
 			}

@@ -179,7 +179,7 @@ func (e *env) operatorUnseal() *cli.Command {
 func unseal(ctx context.Context, e *env, args []string, reset, migrate bool) error {
 	body := fields{"reset": true}
 	if !reset {
-		key, err := e.keyArgument(args, "Unseal Key")
+		key, err := e.keyArgument(ctx, args, "Unseal Key")
 		if err != nil {
 			return err
 		}
@@ -196,10 +196,10 @@ func unseal(ctx context.Context, e *env, args []string, reset, migrate bool) err
 }
 
 // keyArgument is a share given as the argument, or else asked for.
-func (e *env) keyArgument(args []string, label string) (secret.Text, error) {
+func (e *env) keyArgument(ctx context.Context, args []string, label string) (secret.Text, error) {
 	key, err := e.secretArgument(args)
 	if err == nil && key.Empty() {
-		key, err = e.askSecret(label)
+		key, err = e.askSecret(ctx, label)
 	}
 	return key, err
 }

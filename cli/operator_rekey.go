@@ -115,7 +115,7 @@ func giveRekeyShare(ctx context.Context, e *env, o rekeyOptions, attempt, update
 	if err != nil {
 		return err
 	}
-	key, err := e.keyArgument(args, "Rekey Key")
+	key, err := e.keyArgument(ctx, args, "Rekey Key")
 	if err != nil {
 		return err
 	}

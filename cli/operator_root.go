@@ -71,7 +71,7 @@ func generateRoot(ctx context.Context, e *env, o rootOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	key, err := e.keyArgument(args, "Unseal Key")
+	key, err := e.keyArgument(ctx, args, "Unseal Key")
 	if err != nil {
 		return err
 	}

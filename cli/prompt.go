@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +15,8 @@ import (
 )
 
 // askSecret reads a secret: from a terminal without showing it, else the first line of stdin.
-func (e *env) askSecret(label string) (secret.Text, error) {
-	line, err := e.ask(label+" (will be hidden): ", func(f *os.File) (string, error) {
+func (e *env) askSecret(ctx context.Context, label string) (secret.Text, error) {
+	line, err := e.ask(ctx, label+" (will be hidden): ", func(f *os.File) (string, error) {
 		text, err := term.ReadPassword(int(f.Fd()))
 		_, _ = fmt.Fprintln(e.stderr)
 		return string(text), err
@@ -27,12 +28,12 @@ func (e *env) askSecret(label string) (secret.Text, error) {
 }
 
 // askText reads a line that may be seen.
-func (e *env) askText(label string) (string, error) {
-	return e.ask(label+": ", func(f *os.File) (string, error) { return firstLine(f) })
+func (e *env) askText(ctx context.Context, label string) (string, error) {
+	return e.ask(ctx, label+": ", func(f *os.File) (string, error) { return firstLine(f) })
 }
 
 // ask prompts on stderr, so that stdout holds the answer of the command alone.
-func (e *env) ask(prompt string, fromTerminal func(*os.File) (string, error)) (string, error) {
+func (e *env) ask(ctx context.Context, prompt string, fromTerminal func(*os.File) (string, error)) (string, error) {
 	if e.flags.nonInteractive {
 		return "", mistake("%sinput is needed, and -non-interactive forbids to ask", prompt)
 	}
@@ -40,14 +41,40 @@ func (e *env) ask(prompt string, fromTerminal func(*os.File) (string, error)) (s
 	var err error
 	if isTerminal(e.stdin) {
 		_, _ = fmt.Fprint(e.stderr, prompt)
-		line, err = fromTerminal(e.stdin.(*os.File))
+		if line, err = interruptibly(ctx, e.stdin.(*os.File), fromTerminal); err != nil {
+			_, _ = fmt.Fprintln(e.stderr) // the prompt's line is not ended
+		}
 	} else {
 		line, err = firstLine(e.stdin)
 	}
 	if err != nil {
-		return "", mistake("%s%s", prompt, err)
+		return "", mistake("Nothing was read: %s", err)
 	}
 	return strings.TrimSpace(line), nil
+}
+
+// interruptibly reads from a terminal until ctx ends, and then puts the terminal back as it was: it may show nothing of
+// what is typed. The reader cannot be woken, so it is left behind; the process is about to end.
+func interruptibly(ctx context.Context, f *os.File, read func(*os.File) (string, error)) (string, error) {
+	before, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", err
+	}
+	type result struct {
+		line string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		line, err := read(f)
+		done <- result{line, err}
+	}()
+	select {
+	case r := <-done:
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", errors.Join(errors.New("interrupted"), term.Restore(int(f.Fd()), before))
+	}
 }
 
 func firstLine(r io.Reader) (string, error) {
@@ -59,12 +86,12 @@ func firstLine(r io.Reader) (string, error) {
 }
 
 // confirm says what is about to be destroyed and has its name typed back. Scripts are not asked: it needs a terminal.
-func (e *env) confirm(what, name string) error {
+func (e *env) confirm(ctx context.Context, what, name string) error {
 	if e.flags.nonInteractive || e.flags.outputCurl || e.flags.showPolicy || !isTerminal(e.stdin) {
 		return nil
 	}
 	_, _ = fmt.Fprintln(e.stderr, what)
-	typed, err := e.askText("Type " + name + " to go on")
+	typed, err := e.askText(ctx, "Type "+name+" to go on")
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("ADDR", s.url())
 			env.Setenv("HOSTPORT", strings.TrimPrefix(s.url(), "http://"))
 			env.Setenv("VAULT_MAX_RETRIES", "0")
+			env.Setenv("GORACE", noSleepAtExit)
 			return os.Mkdir(env.WorkDir+"/home", 0o700)
 		},
 		Cmds: commands,
@@ -59,7 +60,7 @@ func TestRealServer(t *testing.T) {
 			}
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir + "/home", "VAULT_ADDR": "http://" + address, "VAULT_TOKEN": devRoot, "VAULT_MAX_RETRIES": "0",
-				"PG_ADDR": db.Addr, "PG_USER": db.User, "PG_PASSWORD": db.Password, "PG_DATABASE": db.Database,
+				"GORACE": noSleepAtExit, "PG_ADDR": db.Addr, "PG_USER": db.User, "PG_PASSWORD": db.Password, "PG_DATABASE": db.Database,
 			} {
 				env.Setenv(name, value)
 			}
@@ -70,6 +71,9 @@ func TestRealServer(t *testing.T) {
 }
 
 const devRoot = "canary-root-token"
+
+// noSleepAtExit spares each of the hundreds of processes the second that a program built with -race waits at its end.
+const noSleepAtExit = "atexit_sleep_ms=0"
 
 // startServer runs a server in dev mode until the script's end and returns its address.
 func startServer(env *testscript.Env) (string, error) {
