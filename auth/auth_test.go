@@ -10,7 +10,6 @@ import (
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
 	"leasehold/store"
-	"leasehold/store/storetest"
 )
 
 // testLeases stands for the lease table: a row for each lease, due or not.
@@ -31,20 +30,32 @@ type fixture struct {
 	store *store.Store
 	clock *clock.Fake
 	woken atomic.Int32
+	on    auth.Database
 }
 
 var dawn = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newFixture(t testing.TB) *fixture {
+func newFixture(t testing.TB, on auth.Database) *fixture {
 	t.Helper()
-	f := &fixture{clock: clock.NewFake(dawn)}
-	f.store = storetest.NewAt(t, f.clock, append(auth.Migrations(), testLeases)...)
+	f := &fixture{clock: clock.NewFake(dawn), on: on}
+	f.store = on(t, f.clock, append(auth.Migrations(), testLeases)...)
 	var err error
 	f.Store, err = auth.New(auth.Config{Store: f.store, DueLeases: dueLeases, Wake: func() { f.woken.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// onEach runs a test on every database.
+func onEach(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Parallel()
+	for name, on := range auth.Databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newFixture(t, on))
+		})
+	}
 }
 
 func (f *fixture) mustCreate(t testing.TB, spec auth.Spec) (auth.Token, secret.Text) {

@@ -20,8 +20,10 @@ import (
 )
 
 func TestAuthenticateReadsWhatWasCreated(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+	onEach(t, testAuthenticateReadsWhatWasCreated)
+}
+
+func testAuthenticateReadsWhatWasCreated(t *testing.T, f *fixture) {
 	parent, _ := f.mustCreate(t, auth.Root())
 	for _, kind := range []string{auth.Service, auth.Batch} {
 		t.Run(kind, func(t *testing.T) {
@@ -59,11 +61,11 @@ func TestAuthenticateReadsWhatWasCreated(t *testing.T) {
 	}
 }
 
-func TestAuthenticateRefuses(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestAuthenticateRefuses(t *testing.T) { onEach(t, testAuthenticateRefuses) }
+
+func testAuthenticateRefuses(t *testing.T, f *fixture) {
 	_, batch := f.mustCreate(t, hour(auth.Spec{Type: auth.Batch}))
-	_, foreign := newFixture(t).mustCreate(t, hour(auth.Spec{Type: auth.Batch}))
+	_, foreign := newFixture(t, f.on).mustCreate(t, hour(auth.Spec{Type: auth.Batch}))
 	_, custom := f.mustCreate(t, hour(auth.Spec{ID: secret.NewText("my-own")}))
 	f.mustWork(t, custom, "custom id")
 	_, old := f.mustCreate(t, hour(auth.Spec{ID: secret.NewText("s.AAAAAAAAAAAAAAAAAAAAAAAA")}))
@@ -78,9 +80,9 @@ func TestAuthenticateRefuses(t *testing.T) {
 	}
 }
 
-func TestBoundCIDRs(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestBoundCIDRs(t *testing.T) { onEach(t, testBoundCIDRs) }
+
+func testBoundCIDRs(t *testing.T, f *fixture) {
 	tests := []struct {
 		blocks []string
 		remote string
@@ -125,9 +127,9 @@ func TestParseCIDRs(t *testing.T) {
 }
 
 // Nobody can make a batch token out of another, whatever they change.
-func TestBatchTokensDoNotBend(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestBatchTokensDoNotBend(t *testing.T) { onEach(t, testBatchTokensDoNotBend) }
+
+func testBatchTokensDoNotBend(t *testing.T, f *fixture) {
 	const charset = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for _, policy := range []string{"a", "ab", "abc"} { // the last character carries 6, 4 or 2 bits
 		_, text := f.mustCreate(t, hour(auth.Spec{Type: auth.Batch, Policies: []string{policy}}))
@@ -147,9 +149,9 @@ func TestBatchTokensDoNotBend(t *testing.T) {
 	f.mustNotWork(t, secret.NewText("hvb."+base64.RawURLEncoding.EncodeToString(sealed)), "a row's cell")
 }
 
-func TestBatchNeedsAnEnd(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestBatchNeedsAnEnd(t *testing.T) { onEach(t, testBatchNeedsAnEnd) }
+
+func testBatchNeedsAnEnd(t *testing.T, f *fixture) {
 	for name, spec := range map[string]auth.Spec{
 		"no end":       {},
 		"uses":         {TTL: time.Hour, NumUses: 1},
@@ -164,9 +166,9 @@ func TestBatchNeedsAnEnd(t *testing.T) {
 	}
 }
 
-func TestDuplicateID(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestDuplicateID(t *testing.T) { onEach(t, testDuplicateID) }
+
+func testDuplicateID(t *testing.T, f *fixture) {
 	_, text := f.mustCreate(t, hour(auth.Spec{ID: secret.NewText("taken")}))
 	_, _, err := f.Create(t.Context(), hour(auth.Spec{Path: "p", ID: secret.NewText("taken")}))
 	wantRefused(t, err, errs.Invalid, "cannot create a token with a duplicate ID")
@@ -175,9 +177,9 @@ func TestDuplicateID(t *testing.T) {
 	wantRefused(t, err, errs.Invalid, "custom token ID cannot have the 'hvb.' prefix")
 }
 
-func TestUseCounts(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestUseCounts(t *testing.T) { onEach(t, testUseCounts) }
+
+func testUseCounts(t *testing.T, f *fixture) {
 	created, text := f.mustCreate(t, hour(auth.Spec{NumUses: 3, Renewable: true}))
 	for _, left := range []int{2, 1, -1} {
 		token, err := f.Authenticate(t.Context(), text, "")
@@ -210,8 +212,10 @@ func TestUseCounts(t *testing.T) {
 }
 
 func TestUseOfUnlimitedTokenWritesNothing(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+	onEach(t, testUseOfUnlimitedTokenWritesNothing)
+}
+
+func testUseOfUnlimitedTokenWritesNothing(t *testing.T, f *fixture) {
 	token, _ := f.mustCreate(t, auth.Root())
 	f.store.Lock()
 	if err := f.Use(t.Context(), &token); err != nil {
@@ -219,9 +223,9 @@ func TestUseOfUnlimitedTokenWritesNothing(t *testing.T) {
 	}
 }
 
-func TestUseAfterRevocation(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestUseAfterRevocation(t *testing.T) { onEach(t, testUseAfterRevocation) }
+
+func testUseAfterRevocation(t *testing.T, f *fixture) {
 	parent, _ := f.mustCreate(t, hour(auth.Spec{}))
 	token, _ := f.mustCreate(t, hour(auth.Spec{Parent: parent.Seq, NumUses: 3}))
 	f.mustRevoke(t, parent.Seq)
@@ -231,9 +235,9 @@ func TestUseAfterRevocation(t *testing.T) {
 	}
 }
 
-func TestConcurrentUses(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestConcurrentUses(t *testing.T) { onEach(t, testConcurrentUses) }
+
+func testConcurrentUses(t *testing.T, f *fixture) {
 	const uses, callers = 10, 32
 	_, text := f.mustCreate(t, hour(auth.Spec{NumUses: uses}))
 	var succeeded, last atomic.Int32
@@ -263,9 +267,9 @@ func TestConcurrentUses(t *testing.T) {
 }
 
 // A child made while its parent is revoked either is not made or is dead.
-func TestCreateAgainstRevoke(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestCreateAgainstRevoke(t *testing.T) { onEach(t, testCreateAgainstRevoke) }
+
+func testCreateAgainstRevoke(t *testing.T, f *fixture) {
 	for range 20 {
 		parent, _ := f.mustCreate(t, hour(auth.Spec{}))
 		var texts [8]secret.Text

@@ -13,7 +13,6 @@ import (
 	"leasehold/internal/secret"
 	"leasehold/internal/ttl"
 	"leasehold/store"
-	"leasehold/store/storetest"
 )
 
 var modelSeed = flag.Uint64("model.seed", 0, "run the model test with this seed alone")
@@ -24,25 +23,31 @@ func TestModel(t *testing.T) {
 	seeds := []uint64{*modelSeed}
 	if *modelSeed == 0 {
 		seeds = nil
-		for seed := range uint64(24) {
+		for seed := range uint64(8) {
 			seeds = append(seeds, seed+1)
 		}
 	}
-	for _, seed := range seeds {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			m := newModel(t, seed)
-			for step := range 120 {
-				m.step = step
-				m.operate()
-				m.compare(step%10 == 9)
-				if t.Failed() {
-					t.Fatalf("again with: go test -run TestModel ./auth -args -model.seed=%d", seed)
-				}
-			}
-			m.settle()
-		})
+	for name, on := range Databases {
+		for _, seed := range seeds {
+			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
+				t.Parallel()
+				runModel(t, seed, on)
+			})
+		}
 	}
+}
+
+func runModel(t *testing.T, seed uint64, on Database) {
+	m := newModel(t, seed, on)
+	for step := range 120 {
+		m.step = step
+		m.operate()
+		m.compare(step%10 == 9)
+		if t.Failed() {
+			t.Fatalf("again with: go test -run TestModel ./auth -args -model.seed=%d", seed)
+		}
+	}
+	m.settle()
 }
 
 // node is a token as the model sees it.
@@ -81,12 +86,12 @@ type model struct {
 	nodes  []*node
 }
 
-func newModel(t *testing.T, seed uint64) *model {
+func newModel(t *testing.T, seed uint64, on Database) *model {
 	m := &model{t: t, rand: rand.New(rand.NewPCG(seed, 0)), clock: clock.NewFake(time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC))}
 	table := store.Migration{Package: "testleases", Version: 1, SQL: []string{
 		`CREATE TABLE test_leases (seq SEQ, token BIGINT NOT NULL, due BIGINT NOT NULL) STRICT`,
 	}}
-	m.store = storetest.NewAt(t, m.clock, append(Migrations(), table)...)
+	m.store = on(t, m.clock, append(Migrations(), table)...)
 	var err error
 	m.tokens, err = New(Config{Store: m.store, DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
 		n, err := tx.Exec(`UPDATE test_leases SET due = 1 WHERE seq IN

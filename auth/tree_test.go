@@ -11,9 +11,9 @@ import (
 	"leasehold/store"
 )
 
-func TestRevokeEndsTheSubtreeAtOnce(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestRevokeEndsTheSubtreeAtOnce(t *testing.T) { onEach(t, testRevokeEndsTheSubtreeAtOnce) }
+
+func testRevokeEndsTheSubtreeAtOnce(t *testing.T, f *fixture) {
 	root, rootText := f.mustCreate(t, auth.Root())
 	a, aText := f.mustCreate(t, hour(auth.Spec{Parent: root.Seq}))
 	b, bText := f.mustCreate(t, hour(auth.Spec{Parent: a.Seq}))
@@ -48,9 +48,9 @@ func TestRevokeEndsTheSubtreeAtOnce(t *testing.T) {
 	f.mustRevoke(t, b.Seq)
 }
 
-func TestRevokeOrphanKeepsTheChildren(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestRevokeOrphanKeepsTheChildren(t *testing.T) { onEach(t, testRevokeOrphanKeepsTheChildren) }
+
+func testRevokeOrphanKeepsTheChildren(t *testing.T, f *fixture) {
 	a, aText := f.mustCreate(t, hour(auth.Spec{}))
 	b, bText := f.mustCreate(t, hour(auth.Spec{Parent: a.Seq}))
 	c, cText := f.mustCreate(t, hour(auth.Spec{Parent: b.Seq}))
@@ -95,8 +95,10 @@ func TestRevokeOrphanKeepsTheChildren(t *testing.T) {
 
 // A token that has ended with its parent must not give life back to its children.
 func TestRevokeOrphanRefusesWhatHasEnded(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+	onEach(t, testRevokeOrphanRefusesWhatHasEnded)
+}
+
+func testRevokeOrphanRefusesWhatHasEnded(t *testing.T, f *fixture) {
 	a, _ := f.mustCreate(t, hour(auth.Spec{}))
 	b, _ := f.mustCreate(t, hour(auth.Spec{Parent: a.Seq}))
 	_, cText := f.mustCreate(t, hour(auth.Spec{Parent: b.Seq}))
@@ -107,9 +109,9 @@ func TestRevokeOrphanRefusesWhatHasEnded(t *testing.T) {
 	f.mustNotWork(t, cText, "grandchild of a revoked token, reaped")
 }
 
-func TestExpiry(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestExpiry(t *testing.T) { onEach(t, testExpiry) }
+
+func testExpiry(t *testing.T, f *fixture) {
 	parent, parentText := f.mustCreate(t, auth.Spec{TTL: time.Minute})
 	child, childText := f.mustCreate(t, hour(auth.Spec{Parent: parent.Seq}))
 	_, batchText := f.mustCreate(t, auth.Spec{TTL: 30 * time.Second, Type: auth.Batch})
@@ -144,9 +146,9 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-func TestAlive(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestAlive(t *testing.T) { onEach(t, testAlive) }
+
+func testAlive(t *testing.T, f *fixture) {
 	a, _ := f.mustCreate(t, hour(auth.Spec{}))
 	b, _ := f.mustCreate(t, hour(auth.Spec{Parent: a.Seq}))
 	alive := func(seq int64) (alive bool) {
@@ -171,9 +173,9 @@ func TestAlive(t *testing.T) {
 	}
 }
 
-func TestLeasesOfTokens(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestLeasesOfTokens(t *testing.T) { onEach(t, testLeasesOfTokens) }
+
+func testLeasesOfTokens(t *testing.T, f *fixture) {
 	issue := func(path string) auth.Token {
 		token, _ := f.mustCreate(t, hour(auth.Spec{Path: path}))
 		return token
@@ -246,9 +248,9 @@ func TestLeasesOfTokens(t *testing.T) {
 	wantRefused(t, f.RevokeLeasePrefix(t.Context(), "/"), errs.Invalid, "a prefix is needed")
 }
 
-func TestAccessors(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
+func TestAccessors(t *testing.T) { onEach(t, testAccessors) }
+
+func testAccessors(t *testing.T, f *fixture) {
 	root, _ := f.mustCreate(t, auth.Root())
 	a, _ := f.mustCreate(t, hour(auth.Spec{Parent: root.Seq}))
 	b, _ := f.mustCreate(t, hour(auth.Spec{Parent: a.Seq}))
