@@ -31,7 +31,7 @@ func (e *env) main(ctx context.Context, args []string) int {
 	app := &cli.App{
 		Name:                      e.program,
 		Usage:                     "Credentials that end with their lease",
-		Version:                   version(),
+		Version:                   release,
 		HideVersion:               true, // the flag is ours: it answers like the version command
 		CustomAppHelpTemplate:     programHelp,
 		Writer:                    e.stdout,

@@ -39,7 +39,7 @@ func runServer(ctx context.Context, e *env, o server.Options) error {
 	if !o.Dev && len(o.ConfigPaths) == 0 {
 		return mistake("Must specify at least one config path using -config").hint("%s server -dev needs none", e.program)
 	}
-	o.Version, o.Getenv, o.Stdout, o.Stderr = version(), e.getenv, e.stdout, e.stderr
+	o.Version, o.Getenv, o.Stdout, o.Stderr = release, e.getenv, e.stdout, e.stderr
 	o.StoreToken = func(token secret.Text) error {
 		store, err := e.tokens()
 		if err != nil {

@@ -6,6 +6,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// release is the program's version: sys/seal-status and the start-up text show it, too.
+const release = "0.1.0"
+
 func (e *env) versionCommand() *cli.Command {
 	return e.command(leaf{
 		name: "version", usage: "Print the version",
@@ -14,6 +17,4 @@ func (e *env) versionCommand() *cli.Command {
 	})
 }
 
-func printVersion(e *env) error { return e.print("Leasehold v" + version() + "\n") }
-
-func version() string { return "0.1.0" }
+func printVersion(e *env) error { return e.print("Leasehold v" + release + "\n") }
