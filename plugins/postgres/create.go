@@ -121,7 +121,7 @@ func (d *Database) apply(ctx context.Context, c change) error {
 	writeStatements(&script, statements)
 	mustExist := c.creates && createsRole.MatchString(script.String())
 	if mustExist {
-		script.WriteString("SELECT FROM pg_catalog.pg_roles WHERE rolname = " + quoteLiteral(c.name))
+		script.WriteString("SELECT " + roleOf(c.name))
 	}
 	pg := conn.Conn().PgConn()
 	// Crash: the server undoes the transaction when the connection breaks.
@@ -132,7 +132,7 @@ func (d *Database) apply(ctx context.Context, c change) error {
 		return d.fail(c.op, sentClass(err), err, secrets...)
 	case pg.TxStatus() != 'T':
 		return d.fail(c.op, plugins.Unknown, errors.New("the statements ended the transaction"))
-	case mustExist && results[len(results)-1].CommandTag.RowsAffected() == 0:
+	case mustExist && results[len(results)-1].Rows[0][0] == nil:
 		d.rollback(ctx, pg)
 		return d.fail(c.op, plugins.Permanent, errors.New("the statements make no role of the user's name; is {{name}} in double quotes?"))
 	case ctx.Err() != nil:

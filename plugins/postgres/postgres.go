@@ -148,6 +148,11 @@ func (d *Database) verifiers(ctx context.Context, op string) (bool, error) {
 	return made, nil
 }
 
+// roleOf is an expression: the role of that name, or null.
+func roleOf(name string) string {
+	return "pg_catalog.to_regrole(" + quoteLiteral(quoteIdentifier(name)) + ")"
+}
+
 func quoteIdentifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // quoteLiteral relies on standard_conforming_strings, which every connection sets.

@@ -43,8 +43,10 @@ func sharedServer(t testing.TB) *testdb.Server {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if stopShared != nil {
-		stopShared()
+	for _, stop := range []func(){stopShared, stopBench} {
+		if stop != nil {
+			stop()
+		}
 	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
