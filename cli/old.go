@@ -11,7 +11,7 @@ import (
 // oldForms are the verbs of the time before commands had groups. Scripts still use them: each is today's command
 // under its old name, with a notice on stderr.
 //
-// Source: cli sheet, "Old verb forms".
+// Source: public command reference before version 0.9.2.
 func (e *env) oldForms() []*cli.Command {
 	return []*cli.Command{
 		e.old("mount", "secrets enable", e.mountEnable(secretsKind)),
