@@ -35,7 +35,8 @@ func TestRandomKills(t *testing.T) {
 			dice := rand.New(rand.NewPCG(dice.Uint64(), 0))
 			load.Go(func() { r.work(dice, stop) })
 		}
-		<-time.After(time.Duration(10+dice.IntN(120)) * time.Millisecond) // the moment of death is the dice's
+		r.awaitAnswers(dice.IntN(40))
+		<-time.After(time.Duration(dice.IntN(30)) * time.Millisecond) // the moment of death is the dice's
 		r.srv.Kill()
 		close(stop)
 		load.Wait()
@@ -59,6 +60,18 @@ func TestRandomKills(t *testing.T) {
 	r.searchForSecrets()
 }
 
+// awaitAnswers waits until n operations were answered, so that a slow machine has its share of work between two deaths.
+func (r *rig) awaitAnswers(n int) {
+	patience := time.After(5 * time.Second)
+	for range n {
+		select {
+		case <-r.answered:
+		case <-patience:
+			return
+		}
+	}
+}
+
 // work issues, renews and revokes until the server is gone.
 func (r *rig) work(dice *rand.Rand, stop <-chan struct{}) {
 	for {
@@ -79,6 +92,10 @@ func (r *rig) work(dice *rand.Rand, stop <-chan struct{}) {
 		}
 		if err != nil && !isAnswer(err) {
 			return // the server died
+		}
+		select {
+		case r.answered <- struct{}{}:
+		default: // nobody counts any more
 		}
 	}
 }

@@ -51,6 +51,8 @@ type rig struct {
 	db    *testdb.Server
 	admin *pgx.Conn
 
+	answered chan struct{} // receives after an operation under load
+
 	mu      sync.Mutex
 	held    map[string]creds // acknowledged, and nobody asked to revoke them; guarded by mu
 	gone    map[string]creds // revocation acknowledged; guarded by mu
@@ -64,7 +66,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	db := testdb.Postgres(t)
 	r := &rig{
-		t: t, db: db, admin: db.Conn(t), srv: proctest.New(t, binary, ""),
+		t: t, db: db, admin: db.Conn(t), srv: proctest.New(t, binary, ""), answered: make(chan struct{}),
 		held: map[string]creds{}, gone: map[string]creds{}, secrets: map[string]bool{brokerPassword: true},
 	}
 	// The password goes in as a parameter of a session setting, so that the server's log does not hold it from the start.
@@ -194,6 +196,7 @@ func (r *rig) close() {
 	}
 	if len(users) != len(leases) {
 		r.t.Errorf("%d users in the database, %d live leases", len(users), len(leases))
+		r.explain(leases)
 	}
 	for _, c := range r.held {
 		if !slices.Contains(users, c.user) {
@@ -208,6 +211,21 @@ func (r *rig) close() {
 			r.t.Errorf("revoked user %s is still there", c.user)
 		}
 	}
+}
+
+// explain logs what the server says of the leases that should not be there, and the end of its log.
+func (r *rig) explain(leases []string) {
+	said := 0
+	for _, id := range leases {
+		if _, held := r.held[id]; held || said == 5 {
+			continue
+		}
+		said++
+		got, err := r.srv.Root(http.MethodPut, "sys/leases/lookup", map[string]any{"lease_id": id})
+		r.t.Logf("%s: %v %v", id, got["data"], err)
+	}
+	log, _ := os.ReadFile(r.srv.LogFile())
+	r.t.Logf("the server's log ends:\n%s", log[max(0, len(log)-3000):])
 }
 
 func (r *rig) anyGoneLeft(users []string) bool {

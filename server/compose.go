@@ -66,12 +66,16 @@ func (p *parts) openStore(ctx context.Context, cfg *config.Config, now clock.Clo
 	}
 	var err error
 	p.store, err = store.Open(ctx, store.Config{
-		Dialect: sqlite.New(sqlite.Config{Path: file}),
-		Clock:   now,
-		Migrations: slices.Concat(
-			seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations()),
+		Dialect:    sqlite.New(sqlite.Config{Path: file}),
+		Clock:      now,
+		Migrations: Migrations(),
 	})
 	return err
+}
+
+// Migrations are the tables of every package that keeps some.
+func Migrations() []store.Migration {
+	return slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations())
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
