@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -19,7 +20,7 @@ func BenchmarkUpdate(b *testing.B) {
 	for _, callers := range []int{1, 32} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			st := storetest.New(b, notes)
-			b.SetParallelism(callers) // goroutines per CPU
+			b.SetParallelism(max(1, callers/runtime.GOMAXPROCS(0)))
 			if callers == 1 {
 				for i := range b.N {
 					insertNote(b, st, fmt.Sprint(i))

@@ -105,19 +105,29 @@ func (s *Store) updateMember(ctx context.Context, b *batch, fn func(*Tx) error) 
 	return tx, nil
 }
 
-// updateRemote runs fn until it does not collide with another node's transaction.
+// updateRemote runs fn until it does not collide with another transaction.
+//
+// Whoever has collided waits for its node's others that have, and runs again without them: many that want the same rows
+// would otherwise keep each other from ever finishing.
 func (s *Store) updateRemote(ctx context.Context, fn func(*Tx) error) error {
-	const attempts = 12
-	for attempt := 1; ; attempt++ {
-		err := s.runRemote(ctx, s.write, &sql.TxOptions{Isolation: sql.LevelSerializable}, fn)
-		if err == nil || !s.dialect.Retryable(err) {
+	const attempts = 40
+	opts := &sql.TxOptions{Isolation: sql.LevelSerializable}
+	err := s.runRemote(ctx, s.write, opts, fn)
+	if err == nil || !s.dialect.Retryable(err) {
+		return err
+	}
+	select {
+	case s.again <- struct{}{}:
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), err)
+	}
+	defer func() { <-s.again }()
+	for attempt := 2; attempt <= attempts; attempt++ {
+		if err = s.runRemote(ctx, s.write, opts, fn); err == nil || !s.dialect.Retryable(err) {
 			return err
 		}
-		if attempt == attempts {
-			return fmt.Errorf("gave up after %d collisions: %w", attempts, err)
-		}
-		// 0 to 2 ms, then up to 4, 8 ... 256 ms: those who collided must not meet again.
-		pause := time.NewTimer(rand.N(time.Millisecond << min(attempt, 8)))
+		// 0 to 4 ms, then up to 8, 16 ... 128 ms: other nodes do the same.
+		pause := time.NewTimer(rand.N(time.Millisecond << min(attempt, 7)))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -125,6 +135,7 @@ func (s *Store) updateRemote(ctx context.Context, fn func(*Tx) error) error {
 			return errors.Join(ctx.Err(), err)
 		}
 	}
+	return fmt.Errorf("gave up after %d collisions: %w", attempts, err)
 }
 
 // runRemote runs fn in a transaction of a database server.

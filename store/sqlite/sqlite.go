@@ -25,7 +25,9 @@ type Config struct {
 	Path string
 	// Readers is how many Views run at once; 0: twice the number of CPUs, and at least 8.
 	Readers int
-	// CacheKiB is the page cache of the writing connection; 0: 65536. Each reader has an eighth of it.
+	// CacheKiB is the page cache of the writing connection; 0: 8192. Each reader has an eighth of it. With a million rows
+	// (480 MB), sixteen writers and eight readers of random rows were no faster with 64 MiB than with 8, and the process
+	// took 230 MB instead of 63: the system's cache does the work.
 	CacheKiB int
 }
 
@@ -35,7 +37,7 @@ func New(cfg Config) store.Dialect {
 		cfg.Readers = max(8, 2*runtime.GOMAXPROCS(0))
 	}
 	if cfg.CacheKiB <= 0 {
-		cfg.CacheKiB = 64 << 10
+		cfg.CacheKiB = 8 << 10
 	}
 	return &dialect{cfg: cfg}
 }

@@ -131,12 +131,12 @@ var transactions = []check{
 		// Each Update moves one unit if the two accounts together allow it: under weaker isolation two of them, reading
 		// the same state, would both go through.
 		st := db.mustOpen()
-		mustExec(t, st, `insert into items (id, n) values ('a', 20), ('b', 20)`)
+		mustExec(t, st, `insert into items (id, n) values ('a', 10), ('b', 10)`)
 		var moved atomic.Int64
 		var group sync.WaitGroup
-		for w := range 6 {
+		for w := range 4 {
 			group.Go(func() {
-				for range 10 {
+				for range 7 {
 					done := false
 					err := st.Update(t.Context(), func(tx *store.Tx) error {
 						done = false
@@ -161,7 +161,7 @@ var transactions = []check{
 			})
 		}
 		group.Wait()
-		if sum := mustScan[int64](t, st, `select sum(n) from items`); moved.Load() != 40 || sum != 0 {
+		if sum := mustScan[int64](t, st, `select sum(n) from items`); moved.Load() != 20 || sum != 0 {
 			t.Errorf("moved %d, left %d", moved.Load(), sum)
 		}
 	}},
