@@ -36,8 +36,9 @@ func TestMain(m *testing.M) {
 
 // appPolicy is what an application needs: its role, and its leases.
 const appPolicy = `
-path "database/creds/app" { capabilities = ["read"] }
-path "sys/leases/revoke"  { capabilities = ["update"] }
+path "database/creds/app"  { capabilities = ["read"] }
+path "sys/leases/revoke"   { capabilities = ["update"] }
+path "sys/leases/revoke/*" { capabilities = ["update"] }
 `
 
 // shop is a server with a connection, a role and a policy, as an operator leaves it.
