@@ -125,7 +125,7 @@ func errNoConnection(name string) error {
 	return errs.Framed(errs.Unavailable, "failed to find entry for connection with name: %q", name)
 }
 
-// all reads the live connections of a mount, sorted by name.
+// all reads the live connections of a mount.
 func (e *Engine) all(ctx context.Context, mount string) ([]*connection, error) {
 	return e.queryConnections(ctx, `mount = $1 AND retired = 0`, mount)
 }

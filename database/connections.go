@@ -31,6 +31,9 @@ var secretSettings = []string{"password", "private_key", "service_account_json",
 
 const literalPasswordWarning = "Password found in connection_url, use a templated url to enable root rotation and prevent read access to password information."
 
+// movedWarning tells of the one way in which a user could be left behind that no row can prevent.
+const movedWarning = "connection_url was changed while there are leases: their users are revoked through the new address, which must lead to the same database"
+
 // writeConnection makes a connection or changes the named settings of one. The settings are given to the plugin and, unless
 // the client does not want it, tried out, before anything is stored.
 func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
@@ -60,19 +63,27 @@ func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engi
 	}
 	// A password left over from a rotation is of no use to another user, nor beside one that is known to work.
 	dropStaged := f.Has("username") || f.Has("password") && verified
-	if err := e.save(ctx, next, exists, dropStaged); err != nil {
+	leased, err := e.save(ctx, next, exists, dropStaged)
+	if err != nil {
 		return nil, err
 	}
+	resp := &engine.Response{}
 	if _, found := withoutPassword(next.settings.text("connection_url")); found {
-		return &engine.Response{Warnings: []string{literalPasswordWarning}}, nil
+		resp.Warn(literalPasswordWarning)
 	}
-	return nil, nil
+	if exists && leased && next.settings.text("connection_url") != old.settings.text("connection_url") {
+		resp.Warn(movedWarning)
+	}
+	return resp, nil
 }
 
-// save stores a connection that was tried, unless its row has changed since it was read.
-func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged bool) error {
-	err := e.store.Update(ctx, func(tx *store.Tx) error {
+// save stores a connection that was tried, unless its row has changed since it was read. leased says that it has leases.
+func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged bool) (leased bool, err error) {
+	err = e.store.Update(ctx, func(tx *store.Tx) error {
 		present, err := findLive(tx, c.mount, c.name)
+		if err == nil {
+			leased, err = e.leases.HasTarget(tx, c.mount, c.name)
+		}
 		switch {
 		case err != nil:
 			return err
@@ -85,10 +96,10 @@ func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged boo
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("store connection %q: %w", c.name, err)
+		return false, fmt.Errorf("store connection %q: %w", c.name, err)
 	}
 	e.pools.forget(c.id)
-	return nil
+	return leased, nil
 }
 
 // merge takes over the fields that were named.
@@ -199,15 +210,36 @@ func list(items []string) []string {
 }
 
 func (e *Engine) listConnections(ctx context.Context, r *engine.Request, _ *engine.Fields) (*engine.Response, error) {
-	connections, err := e.all(ctx, r.Mount.UUID)
+	names, err := e.names(ctx, `SELECT name FROM database_connections WHERE mount = $1 AND retired = 0`, r.Mount.UUID)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(connections))
-	for _, c := range connections {
-		names = append(names, c.name)
-	}
 	return keys(names)
+}
+
+// names runs a query for names and sorts them: here, because databases do not agree on the order of texts.
+func (e *Engine) names(ctx context.Context, query string, args ...any) (names []string, err error) {
+	err = e.store.View(ctx, func(tx *store.Tx) error {
+		names = nil
+		rows, err := tx.Query(query, args...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				return err
+			}
+			names = append(names, name)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list names: %w", err)
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // keys answers a list; an empty one is not found.
@@ -215,7 +247,6 @@ func keys(names []string) (*engine.Response, error) {
 	if len(names) == 0 {
 		return nil, errs.New(errs.NotFound, "")
 	}
-	slices.Sort(names)
 	return &engine.Response{Data: map[string]any{"keys": names}}, nil
 }
 

@@ -20,7 +20,7 @@ func TestConnection(t *testing.T) {
 	if resp := w.must(engine.Update, "config/pg", w.settings(data{
 		"allowed_roles": "app, report", "verify_connection": true, "max_open_connections": 5, "username_template": "",
 		"root_rotation_statements": []string{rotation}, "unknown": data{"kept": []any{true, nil}}, "absent": nil,
-	})); resp != nil {
+	})); resp.Data != nil || resp.Warnings != nil {
 		t.Errorf("got %+v, want an empty answer", resp)
 	}
 	want := data{
@@ -149,6 +149,25 @@ func TestConnectionUpdate(t *testing.T) {
 	w.refused(engine.Read, "creds/app", nil, errs.Unavailable, framed(`"app" is not an allowed role`))
 }
 
+// Moving a connection that has leases is told, because their users are looked for at the new address.
+func TestConnectionMoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect()
+	elsewhere := data{"connection_url": strings.Replace(w.settings(nil)["connection_url"].(string), "127.0.0.1", "localhost", 1)}
+	if resp := w.must(engine.Update, "config/pg", elsewhere); len(resp.Warnings) != 0 {
+		t.Errorf("without leases: %q", resp.Warnings)
+	}
+	a := w.creds("app")
+	if resp := w.must(engine.Update, "config/pg", elsewhere); len(resp.Warnings) != 0 {
+		t.Errorf("not moved: %q", resp.Warnings)
+	}
+	if resp := w.must(engine.Update, "config/pg", w.settings(nil)); len(resp.Warnings) != 1 {
+		t.Errorf("moved: %q, want a warning", resp.Warnings)
+	}
+	w.revoke(a.lease)
+}
+
 func TestReload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -210,6 +229,9 @@ func TestDeleteWithLeases(t *testing.T) {
 	w.refused(engine.Update, "rotate-root/pg", nil, errs.Unavailable, missing)
 	if !w.exists(first.user) {
 		t.Fatal("deleting the connection dropped a user without its lease")
+	}
+	if err := w.engine.RunOnce(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	if rows := w.rows("database_connections"); rows != 1 {
 		t.Fatalf("%d rows before the leases are gone, want 1", rows)

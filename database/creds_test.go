@@ -167,6 +167,28 @@ func TestPasswordPolicies(t *testing.T) {
 	}
 }
 
+// A connection that changes between reading it and writing the intent is read again: no lease is made for one that is gone,
+// and none with settings that are not in force any more.
+func TestChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect()
+	w.must(engine.Update, "config/pg", data{"password_policy": "digits"})
+	w.hooks.set(func(h *hooks) {
+		h.policy = func() { w.must(engine.Update, "config/pg", data{"username_template": "new-{{random 20}}"}) }
+	})
+	a := w.creds("app")
+	if !strings.HasPrefix(a.user, "new-") {
+		t.Errorf("user name %q by the former settings", a.user)
+	}
+	w.revoke(a.lease)
+	w.hooks.set(func(h *hooks) { h.policy = func() { w.must(engine.Delete, "config/pg", nil) } })
+	w.refused(engine.Read, "creds/app", nil, errs.Unavailable, framed(`failed to find entry for connection with name: "pg"`))
+	if leases, rows := w.rows("leases"), w.rows("database_connections"); leases != 0 || rows != 0 {
+		t.Errorf("%d leases and %d connections are left", leases, rows)
+	}
+}
+
 // A template without randomness makes one user at a time, and the second request does no harm to the first one's user.
 func TestFixedName(t *testing.T) {
 	t.Parallel()
@@ -288,6 +310,34 @@ func TestSlots(t *testing.T) {
 	}
 	if err := w.leases.RevokePrefix(t.Context(), "database/creds/app", true); err != nil {
 		t.Error(err)
+	}
+}
+
+// A request that gets no slot in time is told so; as nothing was sent, nothing is left of it.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect()
+	w.must(engine.Update, "config/pg", data{"max_open_connections": 1})
+	w.timeout = 50 * time.Millisecond
+	w.start()
+	entered, release := make(chan struct{}), make(chan struct{})
+	w.hooks.set(func(h *hooks) {
+		h.create = func(context.Context, plugins.Database, plugins.User) error {
+			close(entered)
+			<-release
+			return &plugins.Error{Op: "create user", Class: plugins.Unreachable, Err: errors.New("gone")}
+		}
+	})
+	done := make(chan error)
+	go func() { _, err := w.send(engine.Read, "creds/app", nil); done <- err }()
+	<-entered
+	_, err := w.send(engine.Read, "creds/app", nil)
+	w.isRefusal(err, errs.Unavailable, framed("the database is busy: no free connection in time"))
+	close(release)
+	w.isRefusal(<-done, errs.Unavailable, framed("create user: gone"))
+	if rows := w.rows("leases"); rows != 0 {
+		t.Errorf("%d leases are left", rows)
 	}
 }
 

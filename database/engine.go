@@ -28,8 +28,8 @@ type Config struct {
 	// are none.
 	PasswordPolicy func(ctx context.Context, name string) (generate func() (secret.Text, error), err error)
 
-	// CreateTimeout is how long one call to a database may take, waiting for a free slot included, where the lease
-	// manager sets no deadline of its own. 0: 15 s.
+	// CreateTimeout is how long a call to a database may take that a client waits for, waiting for a free slot
+	// included. 0: 15 s.
 	CreateTimeout time.Duration
 
 	Log *slog.Logger // nil: nothing is logged
@@ -153,8 +153,9 @@ func (e *Engine) RunOnce(ctx context.Context) error {
 // Close closes all pools once their present users are done. The engine opens new ones when it is asked again.
 func (e *Engine) Close() { e.pools.forgetAll("") }
 
-// call runs one call to a connection's database: it waits for a slot, then calls, under the engine's own deadline or the
-// context's earlier one. No lock and no transaction is held meanwhile. Errors are what [targetError] makes of them.
+// call runs one call to a connection's database: it waits for a slot, then calls. No lock and no transaction is held
+// meanwhile. Urgent calls go first and have the engine's deadline, since a client waits for them; for revocations the
+// deadline of the lease manager counts alone. Errors are what [targetError] makes of them.
 func (e *Engine) call(ctx context.Context, c *connection, urgent bool, fn func(ctx context.Context, db plugins.Database) error) error {
 	p, err := e.acquire(c)
 	if err != nil {
@@ -165,8 +166,11 @@ func (e *Engine) call(ctx context.Context, c *connection, urgent bool, fn func(c
 }
 
 func (e *Engine) callPool(ctx context.Context, p *pool, urgent bool, fn func(ctx context.Context, db plugins.Database) error) error {
-	ctx, done := context.WithTimeoutCause(ctx, e.timeout, errSlow)
-	defer done()
+	if urgent {
+		var done context.CancelFunc
+		ctx, done = context.WithTimeoutCause(ctx, e.timeout, errSlow)
+		defer done()
+	}
 	if err := p.gate.enter(ctx, urgent); err != nil {
 		return errs.Framed(errs.Unavailable, "the database is busy: no free connection in time").
 			Because(fmt.Errorf("%w: %w", lease.ErrUnreachable, err))

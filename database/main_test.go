@@ -68,6 +68,8 @@ type world struct {
 	hooks  *hooks
 	mount  engine.Mount
 	caller *engine.Caller
+
+	timeout time.Duration // the engine's CreateTimeout
 }
 
 func newWorld(t *testing.T) *world {
@@ -98,9 +100,16 @@ func (w *world) start() {
 		w.Fatal(err)
 	}
 	e, err := database.New(database.Config{
-		Store: w.store, Leases: w.leases,
+		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout,
 		Drivers: map[string]plugins.Driver{plugin: driver{hooks: w.hooks}},
 		PasswordPolicy: func(_ context.Context, name string) (func() (secret.Text, error), error) {
+			w.hooks.mu.Lock()
+			hook := w.hooks.policy
+			w.hooks.policy = nil
+			w.hooks.mu.Unlock()
+			if hook != nil {
+				hook()
+			}
 			if charset, ok := map[string]string{"digits": "0123456789", "upper": "ABCDEF"}[name]; ok {
 				return func() (secret.Text, error) { return secret.Random(charset, 12), nil }, nil
 			}
@@ -271,6 +280,7 @@ func (w *world) root(password string) string {
 // hooks stand before the plugin's calls; nil ones are passed by.
 type hooks struct {
 	mu     sync.Mutex
+	policy func() // called once, after the connection was read and before anything is written
 	create func(ctx context.Context, db plugins.Database, u plugins.User) error
 	alter  func(ctx context.Context, db plugins.Database, name string, c plugins.Change) error
 	drop   func(ctx context.Context, db plugins.Database, name string, statements []string) error

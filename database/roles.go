@@ -218,40 +218,16 @@ func (e *Engine) deleteRole(ctx context.Context, r *engine.Request, f *engine.Fi
 
 // listRoles answers the names behind "after", and at most "limit" of them where it is positive.
 func (e *Engine) listRoles(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
-	names, err := e.roleNames(ctx, r.Mount.UUID, dynamic)
+	names, err := e.names(ctx, `SELECT name FROM database_roles WHERE mount = $1 AND kind = $2`, r.Mount.UUID, dynamic)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names) // here, because databases do not agree on the order of texts
 	after, limit := f.Text("after"), f.Int("limit")
 	names = slices.DeleteFunc(names, func(name string) bool { return after != "" && name <= after })
 	if limit > 0 && limit < len(names) {
 		names = names[:limit]
 	}
 	return keys(names)
-}
-
-func (e *Engine) roleNames(ctx context.Context, mount, kind string) (names []string, err error) {
-	err = e.store.View(ctx, func(tx *store.Tx) error {
-		names = nil
-		rows, err := tx.Query(`SELECT name FROM database_roles WHERE mount = $1 AND kind = $2`, mount, kind)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var name string
-			if err := rows.Scan(&name); err != nil {
-				return err
-			}
-			names = append(names, name)
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list roles: %w", err)
-	}
-	return names, nil
 }
 
 // writeStaticRole refuses: static roles are not served. A name that is a role's is refused for that reason first.

@@ -126,6 +126,7 @@ func (e *Engine) resolve(ctx context.Context, c *connection, answered bool) (*co
 			return e.keep(ctx, c, answered)
 		}
 		if e.logIn(ctx, c.settings.with(c.staged)) == nil {
+			e.log.Info("a root rotation that was left half-way is finished: the database has the new password", "mount", c.mount, "connection", c.name)
 			return e.adopt(ctx, c)
 		}
 		present, _, err := e.find(ctx, c.mount, c.name)

@@ -227,3 +227,16 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkName asks what choosing a user name costs a request.
+func BenchmarkName(b *testing.B) {
+	u, err := newUsernames("", postgres.Driver{}.Usernames())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := u.create(nameData{DisplayName: "token", RoleName: "application"}, instant); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
