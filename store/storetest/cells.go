@@ -35,15 +35,19 @@ func mustSeal(t testing.TB, st *store.Store, id string) {
 	})
 }
 
-// open reads items.body of a row.
+// openIn reads items.body of a row.
+func openIn(tx *store.Tx, id string) ([]byte, error) {
+	var sealed []byte
+	if err := tx.QueryRow(`select body from items where id = $1`, id).Scan(&sealed); err != nil {
+		return nil, err
+	}
+	return tx.Open(store.Cell{Table: "items", Column: "body", Key: id}, sealed)
+}
+
+// open is openIn in a View of its own.
 func open(t testing.TB, st *store.Store, id string) (value []byte, err error) {
-	err = st.View(t.Context(), func(tx *store.Tx) error {
-		var sealed []byte
-		if err := tx.QueryRow(`select body from items where id = $1`, id).Scan(&sealed); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		value, err = tx.Open(store.Cell{Table: "items", Column: "body", Key: id}, sealed)
+	err = st.View(t.Context(), func(tx *store.Tx) (err error) {
+		value, err = openIn(tx, id)
 		return err
 	})
 	return value, err
@@ -68,16 +72,21 @@ var cells = []check{
 		st := db.mustOpen()
 		mustSeal(t, st, "a")
 		sealed := mustScan[[]byte](t, st, `select body from items where id = 'a'`)
-		for i := range sealed {
-			for _, flip := range []byte{0x01, 0x80, 0xff} {
-				edited := slices.Clone(sealed)
-				edited[i] ^= flip
-				mustExec(t, st, `update items set body = $1 where id = 'a'`, edited)
-				if got, err := open(t, st, "a"); !errors.Is(err, store.ErrTampered) {
-					t.Errorf("byte %d xor %#x: got %q, %v", i, flip, got, err)
+		mustUpdate(t, st, func(tx *store.Tx) error {
+			for i := range sealed {
+				for _, flip := range []byte{0x01, 0x80, 0xff} {
+					edited := slices.Clone(sealed)
+					edited[i] ^= flip
+					if _, err := tx.Exec(`update items set body = $1 where id = 'a'`, edited); err != nil {
+						return err
+					}
+					if got, err := openIn(tx, "a"); !errors.Is(err, store.ErrTampered) {
+						t.Errorf("byte %d xor %#x: got %q, %v", i, flip, got, err)
+					}
 				}
 			}
-		}
+			return nil
+		})
 		for _, n := range []int{0, 1, 5, 6, 29, keyring.Overhead - 1, keyring.Overhead, len(sealed) - 1} {
 			mustExec(t, st, `update items set body = $1 where id = 'a'`, sealed[:n])
 			if got, err := open(t, st, "a"); !errors.Is(err, store.ErrTampered) {
