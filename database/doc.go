@@ -17,7 +17,8 @@
 // The engine chooses name and password before anything is written; [lease.Manager.Issue] writes them down before the
 // database hears of them. A name holds enough random characters that it is nobody else's. Where an operator's template
 // makes names that are not random, a name that the database knows already is refused: undoing a failed creation must
-// never remove somebody else's user.
+// never remove somebody else's user. What is left is a fixed name whose creation had an unknown outcome: the lease
+// manager's sweeps drop that name for some twenty minutes, also when it was given out again meanwhile.
 //
 // Users are revoked with the role's statements as they are now, on the connection on which they were made. Is the role
 // gone, or has it moved to another connection, the statements recorded with the lease are used.
