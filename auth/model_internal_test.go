@@ -28,7 +28,10 @@ func TestModel(t *testing.T) {
 		}
 	}
 	for name, on := range Databases {
-		for _, seed := range seeds {
+		for i, seed := range seeds {
+			if name == "postgresql" && i >= 3 {
+				break // each statement is a round trip
+			}
 			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
 				t.Parallel()
 				runModel(t, seed, on)
