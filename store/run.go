@@ -95,7 +95,7 @@ func (s *Store) updateMember(ctx context.Context, b *batch, fn func(*Tx) error) 
 		if kept {
 			err = w.leave(b, first)
 		} else { // also when fn panicked
-			w.undo(b, first, err)
+			w.undo(b, first, tx.err)
 		}
 	}()
 	if err = tx.outcome(fn(tx)); err != nil {

@@ -164,11 +164,8 @@ func (w *writer) leave(b *batch, first bool) error {
 	return nil
 }
 
-// undo rolls a member's part back, and nothing else if that can be.
-func (w *writer) undo(b *batch, first bool, cause error) {
-	if !b.open {
-		return
-	}
+// undo rolls a member's part back, and nothing else if that can be. failed is the statement that failed in it, if any.
+func (w *writer) undo(b *batch, first bool, failed error) {
 	if first {
 		w.rollback()
 		b.open = false
@@ -176,7 +173,7 @@ func (w *writer) undo(b *batch, first bool, cause error) {
 	}
 	if err := errors.Join(w.session.do("rollback to member"), w.session.do("release member")); err != nil {
 		// After some errors, a full disk for one, SQLite rolls back the whole transaction.
-		w.breakUp(b, errors.Join(cause, err))
+		w.breakUp(b, errors.Join(failed, err))
 	}
 }
 
@@ -201,7 +198,8 @@ func (w *writer) abandon() {
 // commit ends the batch's transaction.
 func (w *writer) commit(b *batch) error {
 	if b.broken != nil {
-		return fmt.Errorf("the transaction was rolled back: %w", b.broken)
+		// As text: the error of one member is not to be taken for another's.
+		return fmt.Errorf("the transaction was rolled back: %v", b.broken)
 	}
 	if !b.open {
 		return nil

@@ -14,6 +14,9 @@ import (
 
 // How many Updates a second are durable on PostgreSQL, alone and with 32 callers, and what does a View cost? fsync on,
 // the server on the same machine.
+//
+// Two cores and a dozen other busy processes: 210 Updates a second alone, 1 020 with 32 callers (4 connections); a View
+// of one row takes 0.25 ms.
 func BenchmarkStore(b *testing.B) {
 	server := testdb.Postgres(b, testdb.Durable())
 	st, err := opener(server)(b, notes)
