@@ -19,10 +19,9 @@ import (
 //
 // Errors: those of limits; Invalid (the token has ended, or its maximum has passed).
 func (s *Store) Renew(ctx context.Context, seq int64, limits func(tx *store.Tx, t Token) (ttl.Limits, error)) (t Token, warnings []string, err error) {
-	err = s.update(ctx, "renew a token", func(tx *store.Tx) error {
+	err = s.update(ctx, "renew a token", func(tx *store.Tx) (err error) {
 		var found bool
-		t, found, err = find(tx, selectBySeq, seq)
-		if err != nil {
+		if t, found, err = find(tx, selectBySeq, seq); err != nil {
 			return err
 		}
 		if !found {

@@ -75,7 +75,6 @@ func (e *tokens) create(ctx context.Context, r *engine.Request, f *engine.Fields
 	c := &creation{e: e, r: r, f: f, parent: parent, sudo: r.Caller.Sudo, role: role}
 	steps := []func() error{
 		c.checkParent,
-		func() error { return c.entityAlias(ctx) },
 		c.start,
 		c.kind,
 		c.customID,
@@ -83,17 +82,17 @@ func (e *tokens) create(ctx context.Context, r *engine.Request, f *engine.Fields
 		func() error { return c.place(orphan) },
 		c.readDurations,
 		c.lifetime,
+		func() error { return c.entityAlias(ctx) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
-	t, text, err := e.Tokens.Create(ctx, c.spec)
-	if err != nil {
-		return nil, err
+	if !c.spec.ID.Empty() {
+		c.warn("%s", customIDWarning)
 	}
-	for _, name := range t.Policies {
+	for _, name := range c.spec.Policies {
 		exists, err := e.PolicyExists(ctx, name)
 		if err != nil {
 			return nil, err
@@ -101,6 +100,10 @@ func (e *tokens) create(ctx context.Context, r *engine.Request, f *engine.Fields
 		if !exists {
 			c.warn("Policy %q does not exist", name)
 		}
+	}
+	t, text, err := e.Tokens.Create(ctx, c.spec)
+	if err != nil {
+		return nil, err
 	}
 	return &engine.Response{Auth: t.Auth(text), Warnings: c.warnings}, nil
 }
@@ -119,21 +122,6 @@ func (c *creation) checkParent() error {
 		return invalid("restricted use token cannot generate child tokens")
 	}
 	return nil
-}
-
-// entityAlias gives the token an entity of its own. Without one it may yet get its parent's.
-func (c *creation) entityAlias(ctx context.Context) (err error) {
-	alias := strings.ToLower(c.f.Text("entity_alias"))
-	switch {
-	case alias == "":
-		return nil
-	case c.role == nil:
-		return invalid("'entity_alias' is only allowed in combination with token role")
-	case c.e.Entity == nil, !matchesAny(c.role.AllowedEntityAliases, alias):
-		return invalid("invalid 'entity_alias' value")
-	}
-	c.spec.EntityID, err = c.e.Entity(ctx, c.r.Mount, alias)
-	return err
 }
 
 var notInDisplayName = regexp.MustCompile(`[^A-Za-z0-9-]`)
@@ -304,10 +292,7 @@ func (c *creation) place(orphan bool) error {
 	if orphan {
 		return nil
 	}
-	c.spec.Parent = c.parent.Seq
-	if c.spec.EntityID == "" {
-		c.spec.EntityID = c.parent.EntityID
-	}
+	c.spec.Parent, c.spec.EntityID = c.parent.Seq, c.parent.EntityID
 	if c.role == nil { // with a role the role decides
 		c.spec.BoundCIDRs = c.parent.BoundCIDRs
 	}
@@ -389,8 +374,20 @@ func (c *creation) lifetime() error {
 		}
 		c.spec.Renewable = false
 	}
-	if !c.spec.ID.Empty() {
-		c.warn("%s", customIDWarning)
-	}
 	return nil
+}
+
+// entityAlias gives the token an entity of its own, in place of its parent's. It comes last: it may make the entity.
+func (c *creation) entityAlias(ctx context.Context) (err error) {
+	alias := strings.ToLower(c.f.Text("entity_alias"))
+	switch {
+	case alias == "":
+		return nil
+	case c.role == nil:
+		return invalid("'entity_alias' is only allowed in combination with token role")
+	case c.e.Entity == nil, !matchesAny(c.role.AllowedEntityAliases, alias):
+		return invalid("invalid 'entity_alias' value")
+	}
+	c.spec.EntityID, err = c.e.Entity(ctx, c.r.Mount, alias)
+	return err
 }
