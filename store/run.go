@@ -49,8 +49,8 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 var readOnly = &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}
 
 // Update runs fn in a serialisable transaction, and returns once it is durable. fn may run again: no I/O in it but tx,
-// and no change to captured variables that is not undone at its top. Calls that wait at the same moment may share a
-// commit.
+// and no change to captured variables that is not undone at its top; on SQLite an Update inside it would wait for
+// itself. Calls that wait at the same moment may share a commit.
 //
 // An error means that nothing was changed, save one that comes from the commit itself: when the disk or the connection
 // fails just then, nobody can tell.
