@@ -1,0 +1,2 @@
+// Package archtest checks the import graph against docs/architecture.md.
+package archtest
