@@ -31,9 +31,6 @@ var secretSettings = []string{"password", "private_key", "service_account_json",
 
 const literalPasswordWarning = "Password found in connection_url, use a templated url to enable root rotation and prevent read access to password information."
 
-// movedWarning tells of the one way in which a user could be left behind that no row can prevent.
-const movedWarning = "connection_url was changed while there are leases: their users are revoked through the new address, which must lead to the same database"
-
 // writeConnection makes a connection or changes the named settings of one. The settings are given to the plugin and, unless
 // the client does not want it, tried out, before anything is stored.
 func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
@@ -63,7 +60,7 @@ func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engi
 	}
 	// A password left over from a rotation is of no use to another user, nor beside one that is known to work.
 	dropStaged := f.Has("username") || f.Has("password") && verified
-	leased, err := e.save(ctx, next, exists, dropStaged)
+	moved, err := e.save(ctx, next, exists, dropStaged)
 	if err != nil {
 		return nil, err
 	}
@@ -71,18 +68,19 @@ func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engi
 	if _, found := withoutPassword(next.settings.text("connection_url")); found {
 		resp.Warn(literalPasswordWarning)
 	}
-	if exists && leased && next.settings.text("connection_url") != old.settings.text("connection_url") {
+	if moved {
 		resp.Warn(movedWarning)
 	}
 	return resp, nil
 }
 
-// save stores a connection that was tried, unless its row has changed since it was read. leased says that it has leases.
-func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged bool) (leased bool, err error) {
+// save stores a connection that was tried, unless its row has changed since it was read. moved says that leases were left
+// behind at the former address.
+func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged bool) (moved bool, err error) {
 	err = e.store.Update(ctx, func(tx *store.Tx) error {
 		present, err := findLive(tx, c.mount, c.name)
 		if err == nil {
-			leased, err = e.leases.HasTarget(tx, c.mount, c.name)
+			moved, err = e.setAside(tx, c)
 		}
 		switch {
 		case err != nil:
@@ -99,7 +97,7 @@ func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged boo
 		return false, fmt.Errorf("store connection %q: %w", c.name, err)
 	}
 	e.pools.forget(c.id)
-	return leased, nil
+	return moved, nil
 }
 
 // merge takes over the fields that were named.

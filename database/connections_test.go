@@ -2,13 +2,18 @@ package database_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
+	"leasehold/internal/testdb"
+	"leasehold/lease"
 )
 
 func TestConnection(t *testing.T) {
@@ -149,23 +154,79 @@ func TestConnectionUpdate(t *testing.T) {
 	w.refused(engine.Read, "creds/app", nil, errs.Unavailable, framed(`"app" is not an allowed role`))
 }
 
-// Moving a connection that has leases is told, because their users are looked for at the new address.
-func TestConnectionMoved(t *testing.T) {
+// A connection that is moved to another database leaves its users where they are; they are removed there.
+func TestConnectionMovedToAnotherDatabase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.connect()
-	elsewhere := data{"connection_url": strings.Replace(w.settings(nil)["connection_url"].(string), "127.0.0.1", "localhost", 1)}
-	if resp := w.must(engine.Update, "config/pg", elsewhere); len(resp.Warnings) != 0 {
-		t.Errorf("without leases: %q", resp.Warnings)
+	other := testdb.Postgres(t)
+	there := data{
+		"connection_url": "postgresql://{{username}}:{{password}}@" + other.Addr + "/" + other.Database + "?sslmode=disable",
+		"username":       other.User, "password": other.Password,
 	}
-	a := w.creds("app")
-	if resp := w.must(engine.Update, "config/pg", elsewhere); len(resp.Warnings) != 0 {
+	if resp := w.must(engine.Update, "config/pg", data{"username": w.pg.User, "password": w.pg.Password}); len(resp.Warnings) != 0 {
 		t.Errorf("not moved: %q", resp.Warnings)
 	}
-	if resp := w.must(engine.Update, "config/pg", w.settings(nil)); len(resp.Warnings) != 1 {
+	revoked, expired := w.creds("app"), w.creds("app")
+	if resp := w.must(engine.Update, "config/pg", there); len(resp.Warnings) != 1 {
 		t.Errorf("moved: %q, want a warning", resp.Warnings)
 	}
+	moved := w.creds("app")
+	if got := other.Conn(t); !userExists(t, got, moved.user) {
+		t.Errorf("%s was not made at the new address", moved.user)
+	}
+	w.revoke(revoked.lease)
+	w.revoke(moved.lease)
+	w.clock.Advance(800 * time.Hour)
+	if err := w.leases.RunOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{revoked.user, expired.user} {
+		if userExists(t, w.pg.Conn(t), user) {
+			t.Errorf("%s was left behind at the old address", user)
+		}
+	}
+	if userExists(t, other.Conn(t), moved.user) {
+		t.Errorf("%s is still at the new address", moved.user)
+	}
+	// What was set aside goes with its last lease, and was never shown.
+	if err := w.engine.RunOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"pg"}, w.must(engine.List, "config", nil).Data["keys"]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A database that gets a new address is the same database: its users are found there when the old address is dead.
+func TestDatabaseMovedToAnotherAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect()
+	old := testdb.Postgres(t) // stands for the old address, and is ended before the move
+	w.must(engine.Update, "config/pg", data{
+		"connection_url": "postgresql://{{username}}:{{password}}@" + old.Addr + "/" + old.Database + "?sslmode=disable",
+		"username":       old.User, "password": old.Password,
+	})
+	a := w.creds("app")
+	old.Stop()
+	w.must(engine.Update, "config/pg", w.settings(nil))
+	if err := w.leases.Revoke(t.Context(), a.lease, true); !errors.Is(err, lease.ErrUnreachable) {
+		t.Errorf("the user is nowhere to be found and its lease was ended: %v", err)
+	}
+	w.pg.Exec(t, `CREATE ROLE "`+a.user+`"`) // as if the databases had been one
 	w.revoke(a.lease)
+	if userExists(t, w.pg.Conn(t), a.user) {
+		t.Errorf("%s is still at the new address", a.user)
+	}
+}
+
+func userExists(t *testing.T, conn *pgx.Conn, name string) (exists bool) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, name).Scan(&exists); err != nil {
+		t.Fatal(err)
+	}
+	return exists
 }
 
 func TestReload(t *testing.T) {

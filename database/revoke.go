@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"leasehold/internal/errs"
@@ -38,13 +39,13 @@ func (e *Engine) leased(ctx context.Context, r lease.Record) (l leased, err erro
 	if l.connection == nil {
 		return l, errNoConnection(r.Target)
 	}
-	l.connection, err = e.settle(ctx, l.connection)
-	return l, err
+	return l, nil
 }
 
 // at is the role as far as it speaks for the connection that the user is on; nil: it is gone, or has moved away.
 func (l leased) at(target string) *role {
-	if l.role == nil || l.role.Connection != target {
+	name, _, _ := strings.Cut(target, asideMark)
+	if l.role == nil || l.role.Connection != name {
 		return nil
 	}
 	return l.role
@@ -52,30 +53,22 @@ func (l leased) at(target string) *role {
 
 // Revoke implements [lease.Revoker]: it drops the user and looks that it is gone.
 func (e *Engine) Revoke(ctx context.Context, r lease.Record) error {
-	l, err := e.leased(ctx, r)
-	if err != nil {
-		return err
-	}
-	statements := l.Revocation
-	if present := l.at(r.Target); present != nil {
-		statements = present.Revocation
-	}
-	return e.call(ctx, l.connection, false, func(ctx context.Context, db plugins.Database) error {
+	return e.reach(ctx, r, false, func(ctx context.Context, l leased, db plugins.Database) error {
+		statements := l.Revocation
+		if present := l.at(r.Target); present != nil {
+			statements = present.Revocation
+		}
 		return db.DropUser(ctx, l.User, statements)
 	})
 }
 
 // Extend implements [lease.Revoker]: it moves the user's expiry in the database.
 func (e *Engine) Extend(ctx context.Context, r lease.Record, until time.Time) error {
-	l, err := e.leased(ctx, r)
-	if err != nil {
-		return err
-	}
-	var statements []string
-	if present := l.at(r.Target); present != nil {
-		statements = present.Renewal
-	}
-	return e.call(ctx, l.connection, true, func(ctx context.Context, db plugins.Database) error {
+	return e.reach(ctx, r, true, func(ctx context.Context, l leased, db plugins.Database) error {
+		var statements []string
+		if present := l.at(r.Target); present != nil {
+			statements = present.Renewal
+		}
 		return db.AlterUser(ctx, l.User, plugins.Change{Expiration: until.Add(expiryGrace), Statements: statements})
 	})
 }

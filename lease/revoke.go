@@ -117,6 +117,13 @@ func (m *Manager) DueByTarget(tx *store.Tx, mountUUID, target string) error {
 	return err
 }
 
+// RenameTarget makes all leases of a target leases of another name's; what is issued on the old name from then on is apart
+// from them.
+func (m *Manager) RenameTarget(tx *store.Tx, mountUUID, from, to string) error {
+	_, err := tx.Exec(`UPDATE lease_targets SET name = $1 WHERE mount = $2 AND name = $3`, to, mountUUID, from)
+	return err
+}
+
 // HasTarget reports whether any lease still needs the target.
 func (m *Manager) HasTarget(tx *store.Tx, mountUUID, target string) (bool, error) {
 	var has bool

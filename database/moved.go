@@ -1,0 +1,113 @@
+package database
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"leasehold/internal/errs"
+	"leasehold/lease"
+	"leasehold/plugins"
+	"leasehold/store"
+)
+
+// A connection whose address changes may lead to another database from then on. The users of its leases stay where they
+// were made, so the former settings are set aside as a retired connection, and the leases go with it. Whoever looks for
+// such a user looks at the present address first: as often as not it is the same database under a new name, and the old
+// name leads nowhere.
+
+// asideMark stands in the names of connections set aside. No name that a client gives can hold it.
+const asideMark = "@"
+
+// movedWarning tells what was done.
+const movedWarning = "connection_url was changed while there are leases: their users are removed through the new address if they are there, else through the old one, which is kept until the last of these leases has ended"
+
+// address is what tells one database from another: the plugin, and the URL without its password.
+func (s settings) address() string {
+	url, _ := withoutPassword(s.text("connection_url"))
+	return s.PluginName + " " + url
+}
+
+// setAside keeps a row's settings for the leases that were issued under them, when next leads somewhere else. It reports
+// whether it did.
+func (e *Engine) setAside(tx *store.Tx, next *connection) (bool, error) {
+	former, err := findConnection(tx, next.mount, next.name)
+	if err != nil || former == nil || former.settings.address() == next.settings.address() {
+		return false, err
+	}
+	leased, err := e.leases.HasTarget(tx, former.mount, former.name)
+	if err != nil || !leased {
+		return false, err
+	}
+	aside := *former
+	aside.name += asideMark + former.version
+	aside.id = id(aside.mount, aside.name)
+	if err := aside.insert(tx); err != nil {
+		return false, err
+	}
+	var staged []byte // a rotation that is still to be settled goes along
+	if !former.staged.Empty() {
+		if staged, err = tx.Seal(stagedCell(aside.id), []byte(former.staged.Reveal())); err != nil {
+			return false, err
+		}
+	}
+	_, err = tx.Exec(`UPDATE database_connections SET retired = 1, staged = $1, staged_until = $2 WHERE id = $3`,
+		staged, store.Micros(former.stagedUntil), aside.id)
+	if err != nil {
+		return false, err
+	}
+	return true, e.leases.RenameTarget(tx, former.mount, former.name, aside.name)
+}
+
+// whereabouts is the connection on which a lease's user is to be found.
+//
+// Errors: Unavailable (the present address cannot be asked: it might be there).
+func (e *Engine) whereabouts(ctx context.Context, r lease.Record, l leased) (*connection, error) {
+	name, _, aside := strings.Cut(r.Target, asideMark)
+	if !aside {
+		return l.connection, nil
+	}
+	present, _, err := e.find(ctx, r.MountUUID, name)
+	if err != nil || present == nil || present.retired {
+		return l.connection, err
+	}
+	if present, err = e.settle(ctx, present); err != nil {
+		return nil, err
+	}
+	there := false
+	err = e.call(ctx, present, false, func(ctx context.Context, db plugins.Database) error {
+		lister, ok := db.(plugins.Lister)
+		if !ok {
+			return nil
+		}
+		users, err := lister.Users(ctx, l.User)
+		there = slices.Contains(users, l.User)
+		return err
+	})
+	if err != nil {
+		return nil, errs.Framed(errs.Unavailable, "look for the user at the connection's new address: %s", errs.From(err).Text).Because(err)
+	}
+	if there {
+		return present, nil
+	}
+	return l.connection, nil
+}
+
+// reach reads what a lease's duties need, and runs fn at the database that has the user.
+func (e *Engine) reach(ctx context.Context, r lease.Record, urgent bool, fn func(ctx context.Context, l leased, db plugins.Database) error) error {
+	l, err := e.leased(ctx, r)
+	if err != nil {
+		return err
+	}
+	where, err := e.whereabouts(ctx, r, l)
+	if err != nil {
+		return err
+	}
+	if where == l.connection {
+		if where, err = e.settle(ctx, where); err != nil {
+			return fmt.Errorf("settle connection %q: %w", r.Target, err)
+		}
+	}
+	return e.call(ctx, where, urgent, func(ctx context.Context, db plugins.Database) error { return fn(ctx, l, db) })
+}
