@@ -19,7 +19,8 @@ const spentGrace = 2 * time.Minute
 //
 // Errors: Unauthenticated, with the same words whatever the cause.
 //
-// Measured with SQLite and 100 000 tokens, by BenchmarkAuthenticate.
+// Measured by BenchmarkAuthenticate on two cores, SQLite, 100 000 tokens: 28 µs for an orphan, 32 µs for a token with three
+// ancestors, 94 allocations, most of them the driver's; 6 µs for an orphaned batch token.
 func (s *Store) Authenticate(ctx context.Context, presented secret.Text, remoteAddr string) (Token, error) {
 	var t Token
 	err := s.view(ctx, "authenticate", func(tx *store.Tx) (err error) {
