@@ -88,6 +88,9 @@ func (m *Manager) writeIntent(ctx context.Context, in Intent) (Record, error) {
 		if err := m.demandAlive(tx, in.Token); err != nil {
 			return err
 		}
+		if err := m.demandLive(tx, in.MountUUID); err != nil {
+			return err
+		}
 		if in.Check != nil {
 			if err := in.Check(tx); err != nil {
 				return err
@@ -126,6 +129,22 @@ func intern(tx *store.Tx, in Intent) (int64, error) {
 			in.Kind, in.MountUUID, in.Target).Scan(&seq)
 	}
 	return seq, err
+}
+
+// demandLive is serialisable with the hiding of the mount: either this intent is there for [Manager.RevokeMount] to find,
+// or it is refused.
+func (m *Manager) demandLive(tx *store.Tx, mountUUID string) error {
+	if m.MountLive == nil {
+		return nil
+	}
+	live, err := m.MountLive(tx, mountUUID)
+	if err != nil {
+		return fmt.Errorf("look whether the mount is live: %w", err)
+	}
+	if !live {
+		return errs.New(errs.NotFound, "the mount is being removed or moved")
+	}
+	return nil
 }
 
 func (m *Manager) demandAlive(tx *store.Tx, token int64) error {

@@ -33,6 +33,9 @@ type Config struct {
 
 	// Alive reports whether a token and all its ancestors are alive. Required.
 	Alive func(tx *store.Tx, token int64) (bool, error)
+	// MountLive reports whether a mount takes requests. Nothing is issued for one that does not: whoever empties it must
+	// not be overtaken by a request that was on its way. Nil: every mount does.
+	MountLive func(tx *store.Tx, mountUUID string) (bool, error)
 	// MountTTL returns the default and maximum lifetime in force now for a mount. Required.
 	MountTTL func(mountUUID string) (def, max time.Duration)
 

@@ -124,6 +124,14 @@ func (m *Manager) RenameTarget(tx *store.Tx, mountUUID, from, to string) error {
 	return err
 }
 
+// HasMount reports whether any lease of the mount is left.
+func (m *Manager) HasMount(tx *store.Tx, mountUUID string) (bool, error) {
+	var has bool
+	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM leases
+		WHERE target IN (SELECT seq FROM lease_targets WHERE mount = $1))`, mountUUID).Scan(&has)
+	return has, err
+}
+
 // HasTarget reports whether any lease still needs the target.
 func (m *Manager) HasTarget(tx *store.Tx, mountUUID, target string) (bool, error) {
 	var has bool
