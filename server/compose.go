@@ -18,6 +18,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/clock"
 	"leasehold/internal/secret"
+	"leasehold/kvcompat"
 	"leasehold/lease"
 	"leasehold/plugins"
 	"leasehold/plugins/postgres"
@@ -75,17 +76,20 @@ func (p *parts) openStore(ctx context.Context, cfg *config.Config, now clock.Clo
 
 // Migrations are the tables of every package that keeps some.
 func Migrations() []store.Migration {
-	return slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations())
+	return slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations(),
+		kvcompat.Migrations())
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	barrier := seal.New(p.store, p.log)
+	keyValues, cubbyhole := kvcompat.New(p.store), kvcompat.NewCubbyhole(p.store)
 	tokens, err := auth.New(auth.Config{
 		Store: p.store,
 		DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
 			return p.leases.DueByToken(tx, token, limit)
 		},
-		Wake: p.wakeForTokens,
+		Ended: cubbyhole.Forget,
+		Wake:  p.wakeForTokens,
 	})
 	if err != nil {
 		return err
@@ -94,6 +98,9 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		Store: p.store,
 		Log:   p.log,
 		Alive: tokens.Alive,
+		MountLive: func(tx *store.Tx, mountUUID string) (bool, error) {
+			return p.broker.MountLive(tx, mountUUID)
+		},
 		MountTTL: func(mountUUID string) (def, max time.Duration) {
 			return p.broker.MountTTL(mountUUID)
 		},
@@ -126,7 +133,9 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	if err != nil {
 		return err
 	}
-	p.engines = map[string]engine.Engine{database.Kind: p.database}
+	p.engines = map[string]engine.Engine{
+		database.Kind: p.database, kvcompat.Kind: keyValues, kvcompat.OldKind: keyValues, kvcompat.CubbyholeKind: cubbyhole,
+	}
 	p.broker, err = broker.New(broker.Config{
 		Store:       p.store,
 		Barrier:     barrier,
