@@ -118,7 +118,7 @@ func TestAuditFailsClosed(t *testing.T) {
 	enable(n, "full", "/dev/full", map[string]any{"skip_test": "true"})
 	n.Must(engine.Update, "notes/a", nil) // one that works is enough
 
-	n.Lab.OnLend(func() {
+	n.Lab.AfterLend(func() {
 		if err := n.DisableAudit(t.Context(), "good/"); err != nil {
 			t.Errorf("disable: %v", err)
 		}

@@ -111,6 +111,10 @@ func (b *Broker) admit(ctx context.Context, r *Request) (*call, error) {
 // decide finds the mount and asks the policies.
 func (c *call) decide(ctx context.Context, s *snapshot) error {
 	c.prepare(s)
+	if c.tokenErr == nil {
+		c.acl = s.policies.acl(c.token.Policies, c.b.clock.Now())
+		c.inner.Caller = c.caller() // what a path holds may depend on whose it is
+	}
 	if describer, ok := c.engine.(engine.Describer); ok {
 		var err error
 		if c.facts, err = describer.Describe(ctx, &c.inner); err != nil {
@@ -122,10 +126,6 @@ func (c *call) decide(ctx context.Context, s *snapshot) error {
 	}
 	if c.facts.Unauthenticated {
 		c.asked, c.verdict.Allowed = true, true
-		if c.tokenErr == nil {
-			c.acl = s.policies.acl(c.token.Policies, c.b.clock.Now())
-			c.inner.Caller = c.caller()
-		}
 		return nil
 	}
 	if c.tokenErr != nil {
@@ -135,7 +135,6 @@ func (c *call) decide(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	c.asked = true
-	c.acl = s.policies.acl(c.token.Policies, c.b.clock.Now())
 	c.verdict = c.acl.Check(policy.Request{Operation: string(c.Operation), Path: c.Path, Data: c.Data, WrapTTL: c.WrapTTL})
 	if c.facts.Sudo && !c.verdict.Sudo {
 		c.verdict = policy.Verdict{}
@@ -202,7 +201,7 @@ func (c *call) nothing(resp *engine.Response) bool {
 	switch c.Operation {
 	case engine.Read, engine.Header:
 		return resp == nil
-	case engine.List:
+	case engine.List, engine.Scan:
 		if resp == nil {
 			return true
 		}

@@ -303,11 +303,8 @@ func (b *Broker) finish(ctx context.Context, id string) error {
 // empty revokes what the mount has issued, and removes its rows when it is to go. Leases come first: they need the
 // rows of the engine.
 func (b *Broker) empty(ctx context.Context, m *Mount) error {
-	if err := b.leases.RevokeMount(ctx, m.UUID); err != nil {
-		if shown := errs.From(err); shown != nil {
-			return errs.New(errs.Invalid, "failed to revoke leases of %q: %s", m.Name(), shown.Text).Because(err)
-		}
-		return errs.New(errs.Invalid, "failed to revoke leases of %q", m.Name()).Because(err)
+	if err := b.revokeLeases(ctx, m); err != nil {
+		return err
 	}
 	if m.Kind == Auth {
 		if err := b.tokens.RevokeMount(ctx, m.Path); err != nil {
@@ -323,6 +320,37 @@ func (b *Broker) empty(ctx context.Context, m *Mount) error {
 		}
 	}
 	return nil
+}
+
+// revokeLeases returns when the hidden mount has no lease.
+//
+// A request that was on its way may write its intent while this looks. Serialisable transactions alone do not forbid that:
+// they may be put in an order in which it came first. That the last look reads the mount's row, too, does: an intent that
+// took the mount for live then comes before the hiding, and so before this look, which would have seen it.
+func (b *Broker) revokeLeases(ctx context.Context, m *Mount) error {
+	for {
+		if err := b.leases.RevokeMount(ctx, m.UUID); err != nil {
+			if shown := errs.From(err); shown != nil {
+				return errs.New(errs.Invalid, "failed to revoke leases of %q: %s", m.Name(), shown.Text).Because(err)
+			}
+			return errs.New(errs.Invalid, "failed to revoke leases of %q", m.Name()).Because(err)
+		}
+		left := false
+		err := b.store.Update(ctx, func(tx *store.Tx) error {
+			if _, err := b.MountLive(tx, m.UUID); err != nil {
+				return err
+			}
+			var err error
+			left, err = b.leases.HasMount(tx, m.UUID)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("look for leases of %q: %w", m.Name(), err)
+		}
+		if !left {
+			return nil
+		}
+	}
 }
 
 // show puts a hidden mount back into service where it was.

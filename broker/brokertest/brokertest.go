@@ -99,9 +99,11 @@ func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settin
 		return n.Leases.DueByToken(tx, token, limit)
 	}})
 	must(err)
-	n.Leases, err = lease.New(lease.Config{Store: st, Alive: n.Tokens.Alive, MountTTL: func(id string) (time.Duration, time.Duration) {
-		return n.Broker.MountTTL(id)
-	}})
+	n.Leases, err = lease.New(lease.Config{
+		Store: st, Alive: n.Tokens.Alive,
+		MountLive: func(tx *store.Tx, id string) (bool, error) { return n.Broker.MountLive(tx, id) },
+		MountTTL:  func(id string) (time.Duration, time.Duration) { return n.Broker.MountTTL(id) },
+	})
 	must(err)
 	if n.Lab == nil { // nodes of one store share it, as they would a target
 		n.Lab = newLab(n)
@@ -201,7 +203,8 @@ type Lab struct {
 	notes   map[string]map[string]any // by mount and path; guarded by mu
 	lent    map[string]bool           // by lease; guarded by mu
 	refusal error                     // of every revocation; guarded by mu
-	onLend  func()                    // guarded by mu
+	before  func()                    // a lend; guarded by mu
+	after   func()                    // a lend; guarded by mu
 }
 
 func newLab(n *Node) *Lab {
@@ -222,11 +225,18 @@ func (l *Lab) Refuse(err error) {
 	l.refusal = err
 }
 
-// OnLend has fn called while a thing is lent, after its lease is there.
-func (l *Lab) OnLend(fn func()) {
+// BeforeLend has fn called when a request to lend has come, before it asks for a lease.
+func (l *Lab) BeforeLend(fn func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.onLend = fn
+	l.before = fn
+}
+
+// AfterLend has fn called when a thing was lent, before the answer.
+func (l *Lab) AfterLend(fn func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.after = fn
 }
 
 // Lent is how many things are out.
@@ -237,6 +247,12 @@ func (l *Lab) Lent() int {
 }
 
 func (l *Lab) lend(ctx context.Context, r *engine.Request, _ *engine.Fields) (*engine.Response, error) {
+	l.mu.Lock()
+	before, after := l.before, l.after
+	l.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	record, err := l.node.Leases.Issue(ctx, lease.Intent{
 		Kind: "lab", MountUUID: r.Mount.UUID, Path: r.FullPath(), Target: "shelf", Token: r.Caller.LeaseParent, TTL: r.Mount.DefaultTTL,
 		Renewable: true, Payload: []byte("{}"),
@@ -249,11 +265,8 @@ func (l *Lab) lend(ctx context.Context, r *engine.Request, _ *engine.Fields) (*e
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	onLend := l.onLend
-	l.mu.Unlock()
-	if onLend != nil {
-		onLend()
+	if after != nil {
+		after()
 	}
 	return &engine.Response{
 		Data:   map[string]any{"thing": "a"},
