@@ -119,6 +119,9 @@ func (s *Store) end(tx *store.Tx, row due, budget int) (int, error) {
 		_, err := tx.Exec(`UPDATE tokens SET state = 'dead' WHERE seq = $1 AND state = 'live'`, row.seq)
 		return 0, err
 	}
+	if err := s.ended(tx, row.seq); err != nil {
+		return 0, err
+	}
 	_, err = tx.Exec(`DELETE FROM tokens WHERE seq = $1`, row.seq)
 	return budget - 1, err
 }

@@ -18,6 +18,9 @@ type Config struct {
 	// limit means that no more are left, so that the token's row may go. Required.
 	DueLeases func(tx *store.Tx, token int64, limit int) (int, error)
 
+	// Ended is called for a token whose row is being deleted, in the same transaction. Nil: nothing else hangs on a token.
+	Ended func(tx *store.Tx, token int64) error
+
 	// Wake is called after a commit that left the reaper something to do. It must not block. Nil: nobody is told, and
 	// the work waits for the next RunOnce.
 	Wake func()
@@ -27,6 +30,7 @@ type Config struct {
 type Store struct {
 	store     *store.Store
 	dueLeases func(tx *store.Tx, token int64, limit int) (int, error)
+	ended     func(tx *store.Tx, token int64) error
 	wake      func()
 	batch     int // how many rows one transaction of the reaper, or of a revocation by prefix, changes
 }
@@ -38,10 +42,14 @@ func New(cfg Config) (*Store, error) {
 		return nil, errors.New("auth: Config.Store is missing")
 	case cfg.DueLeases == nil:
 		return nil, errors.New("auth: Config.DueLeases is missing")
-	case cfg.Wake == nil:
+	}
+	if cfg.Wake == nil {
 		cfg.Wake = func() {}
 	}
-	return &Store{store: cfg.Store, dueLeases: cfg.DueLeases, wake: cfg.Wake, batch: 500}, nil
+	if cfg.Ended == nil {
+		cfg.Ended = func(*store.Tx, int64) error { return nil }
+	}
+	return &Store{store: cfg.Store, dueLeases: cfg.DueLeases, ended: cfg.Ended, wake: cfg.Wake, batch: 500}, nil
 }
 
 // WakeReaper tells whoever runs RunOnce to do so now.

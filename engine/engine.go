@@ -62,6 +62,7 @@ type Operation string
 const (
 	Read   Operation = "read"
 	List   Operation = "list"
+	Scan   Operation = "scan" // a list of all that is below
 	Create Operation = "create"
 	Update Operation = "update"
 	Delete Operation = "delete"

@@ -158,6 +158,9 @@ func (a mountAPI) enable(ctx context.Context, _ *engine.Request, f *engine.Field
 			return nil, errs.New(errs.Invalid, "plugin_name must be provided for plugin backend")
 		}
 	}
+	if a.kind == broker.Secret && slices.Contains([]string{"cubbyhole", "identity", "system"}, m.Type) {
+		return nil, errs.New(errs.Invalid, "mount type of %q is not mountable", m.Type) // there is one, from the start
+	}
 	if err := setVersion(m); err != nil {
 		return nil, err
 	}

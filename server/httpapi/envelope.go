@@ -47,14 +47,14 @@ func (x *exchange) answer(op engine.Operation, resp *engine.Response, mountType 
 		switch {
 		case status != 0:
 			x.empty(status)
-		case op == engine.Read || op == engine.List:
+		case op == engine.Read || op == engine.List || op == engine.Scan:
 			return errNothing
 		default:
 			x.empty(http.StatusNoContent)
 		}
 		return nil
 	}
-	if op == engine.List && status == 0 && !hasKeys(resp.Data) {
+	if (op == engine.List || op == engine.Scan) && status == 0 && !hasKeys(resp.Data) {
 		return errNothing
 	}
 	if status == 0 {

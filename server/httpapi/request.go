@@ -31,17 +31,23 @@ func (x *exchange) decode() (*broker.Request, error) {
 	switch r.Method {
 	case http.MethodGet:
 		req.Operation = engine.Read
-		if wanted := query.Get("list"); wanted != "" {
-			list, err := strconv.ParseBool(wanted)
+		for _, op := range []engine.Operation{engine.List, engine.Scan} {
+			wanted := query.Get(string(op))
+			if wanted == "" {
+				continue
+			}
+			asked, err := strconv.ParseBool(wanted)
 			if err != nil {
 				return nil, errBadValue
 			}
-			if list {
-				req.Operation = engine.List
+			if asked {
+				req.Operation = op
 			}
 		}
 	case "LIST":
 		req.Operation = engine.List
+	case "SCAN":
+		req.Operation = engine.Scan
 	case http.MethodHead:
 		req.Operation = engine.Header
 	case http.MethodDelete:
@@ -60,7 +66,7 @@ func (x *exchange) decode() (*broker.Request, error) {
 	case engine.Update, engine.Patch:
 		req.Data, err = decodeBody(x.w, r, x.h.limits)
 		return req, err
-	case engine.List:
+	case engine.List, engine.Scan:
 		if !strings.HasSuffix(req.Path, "/") {
 			req.Path += "/"
 		}
@@ -115,7 +121,7 @@ func patchType(given string) error {
 func queryFields(query url.Values) map[string]any {
 	var data map[string]any
 	for name, values := range query {
-		if name == "list" || name == "help" {
+		if name == "list" || name == "scan" || name == "help" {
 			continue
 		}
 		if data == nil {

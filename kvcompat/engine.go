@@ -1,0 +1,80 @@
+package kvcompat
+
+import (
+	"context"
+	"fmt"
+
+	"leasehold/engine"
+	"leasehold/store"
+)
+
+// The mount types that the engine serves.
+const (
+	Kind    = "kv"
+	OldKind = "generic" // version 1 by its first name
+)
+
+// Engine serves all mounts of its kind, in either version. Safe for concurrent use. It has no state of its own.
+type Engine struct {
+	store    *store.Store
+	one, two *engine.Router
+}
+
+// New makes the engine. It reads nothing.
+func New(st *store.Store) *Engine {
+	e := &Engine{store: st, one: newVersion1(st)}
+	e.two = e.newVersion2()
+	return e
+}
+
+var (
+	_ engine.Engine    = (*Engine)(nil)
+	_ engine.Describer = (*Engine)(nil)
+	_ engine.Unmounter = (*Engine)(nil)
+)
+
+func (e *Engine) of(m engine.Mount) *engine.Router {
+	if m.Options["version"] == "2" {
+		return e.two
+	}
+	return e.one
+}
+
+// Handle implements [engine.Engine].
+func (e *Engine) Handle(ctx context.Context, r *engine.Request) (*engine.Response, error) {
+	return e.of(r.Mount).Handle(ctx, r)
+}
+
+// Describe implements [engine.Describer].
+func (e *Engine) Describe(ctx context.Context, r *engine.Request) (engine.Facts, error) {
+	return e.of(r.Mount).Describe(ctx, r)
+}
+
+// Help is the help text of every path.
+func (e *Engine) Help(string) (text string, known bool) {
+	return "Keep values at paths: version 1 keeps the last, version 2 keeps versions.", true
+}
+
+// unmountBatch is how many entries one transaction removes.
+const unmountBatch = 500
+
+// Unmount implements [engine.Unmounter]. It can be repeated.
+func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
+	for {
+		var n int64
+		err := e.store.Update(ctx, func(tx *store.Tx) (err error) {
+			n, err = tx.Exec(`DELETE FROM kv_entries WHERE id IN (SELECT id FROM kv_entries WHERE space = $1 LIMIT $2)`, m.UUID, unmountBatch)
+			if err != nil || n == unmountBatch {
+				return err
+			}
+			_, err = tx.Exec(`DELETE FROM kv_settings WHERE mount = $1`, m.UUID)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("remove the values of mount %s: %w", m.UUID, err)
+		}
+		if n < unmountBatch {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,5 @@
+package kvcompat
+
+import "leasehold/engine"
+
+func (e *Engine) newVersion2() *engine.Router { return engine.NewRouter() }
