@@ -149,6 +149,17 @@ func TestAuditFailsClosed(t *testing.T) {
 	wantError(t, err, errs.NotFound, "")
 }
 
+// Sealing takes the devices away. A request that is on its way then is not answered without its line.
+func TestSealingWithholdsAnswers(t *testing.T) {
+	t.Parallel()
+	n := brokertest.New(t, audited)
+	n.Must(engine.Update, "sys/mounts/notes", map[string]any{"type": "lab"})
+	enable(n, "f", filepath.Join(t.TempDir(), "audit.log"), nil)
+	n.Lab.AfterLend(n.SealNow)
+	_, err := n.Do(n.Root, engine.Read, "notes/lend/a", nil)
+	wantError(t, err, errs.Sealed, "leasehold is sealed")
+}
+
 // A device that one node enables takes the lines of all, and again after the store was sealed and opened.
 func TestDevicesFollowTheConfiguration(t *testing.T) {
 	t.Parallel()

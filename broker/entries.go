@@ -17,12 +17,16 @@ func (c *call) auditRequest(ctx context.Context, refused error) error {
 	if refused != nil {
 		e.Error = shown(refused)
 	}
+	c.audited = true
 	return c.b.audit.Request(ctx, e)
 }
 
 // auditResponse writes the line of an answer before it is sent. An error means that it must not be.
 func (c *call) auditResponse(ctx context.Context, resp *engine.Response, failed error) error {
 	if !c.b.audit.Enabled() {
+		if c.audited && c.b.Sealed() { // the devices went with the keys, not by anybody's choice
+			return errSealed
+		}
 		return nil
 	}
 	e := c.entry()

@@ -29,6 +29,7 @@ type call struct {
 	verdict policy.Verdict
 	asked   bool // the policies, or the path's need for none, decided
 	reached bool // the engine was asked
+	audited bool // the request line was written
 }
 
 // Handle runs one request: the package comment draws its way. It also returns the type of the mount that answered.

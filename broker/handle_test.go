@@ -139,6 +139,23 @@ func TestLimitedUses(t *testing.T) {
 	wantError(t, err, errs.Unauthenticated, "permission denied")
 }
 
+// ACLs are kept by their policies' names, which clients choose: no name may stand for two others.
+func TestPolicyNamesCannotBeForged(t *testing.T) {
+	t.Parallel()
+	n := brokertest.New(t, broker.Settings{})
+	n.Must(engine.Update, "sys/policies/acl/b", map[string]any{"policy": `path "sys/mounts" { capabilities = ["read"] }`})
+	token := func(names ...any) secret.Text {
+		return n.MustToken("", map[string]any{"policies": names, "no_default_policy": true})
+	}
+	if _, err := n.Do(token("a", "b"), engine.Read, "sys/mounts", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, forged := range []string{"a\nb", "a\x00b", "a,b", "a1:b", "1:a1:b"} {
+		_, err := n.Do(token(forged), engine.Read, "sys/mounts", nil)
+		wantError(t, err, errs.Denied, framedDenial)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	n := brokertest.New(t, broker.Settings{})

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
@@ -63,7 +63,7 @@ func newPolicySet(byName map[string]*storedPolicy) *policySet {
 
 // acl compiles the named policies, or finds them compiled. Names that do not exist allow nothing.
 func (s *policySet) acl(names []string, now time.Time) *policy.ACL {
-	key := strings.Join(names, "\n")
+	key := setKey(names)
 	s.mu.RLock()
 	c, ok := s.acls[key]
 	s.mu.RUnlock()
@@ -95,6 +95,21 @@ func (s *policySet) acl(names []string, now time.Time) *policy.ACL {
 	}
 	s.acls[key] = c
 	return c.acl
+}
+
+// setKey is one text for a list of names. Names are clients' text: no separator is safe, so each has its length before it.
+func setKey(names []string) string {
+	size := 0
+	for _, name := range names {
+		size += len(name) + len("65535:")
+	}
+	key := make([]byte, 0, size)
+	for _, name := range names {
+		key = strconv.AppendInt(key, int64(len(name)), 10)
+		key = append(key, ':')
+		key = append(key, name...)
+	}
+	return string(key)
 }
 
 func policyCell(name string) store.Cell {
