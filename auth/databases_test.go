@@ -9,7 +9,6 @@ import (
 	"leasehold/internal/secret"
 	"leasehold/internal/testdb"
 	"leasehold/store"
-	"leasehold/store/keyring"
 	"leasehold/store/postgres"
 	"leasehold/store/storetest"
 )
@@ -37,19 +36,6 @@ var Databases = map[string]Database{"sqlite": storetest.NewAt, "postgresql": new
 
 func newOnPostgres(t testing.TB, clk clock.Clock, migrations ...store.Migration) *store.Store {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{
-		Dialect:    postgres.New(postgres.Config{URL: secret.NewText(Server.Scratch(t).URL()), MaxConns: 8, Clock: clk}),
-		Clock:      clk,
-		Migrations: migrations,
-	})
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Errorf("close the store: %v", err)
-		}
-	})
-	st.Unlock(keyring.New(clk.Now()))
-	return st
+	url := secret.NewText(Server.Scratch(t).URL())
+	return storetest.OpenAt(t, postgres.New(postgres.Config{URL: url, MaxConns: 8, Clock: clk}), clk, migrations...)
 }

@@ -14,7 +14,6 @@ import (
 	"leasehold/internal/errs"
 	"leasehold/lease"
 	"leasehold/store"
-	"leasehold/store/storetest"
 )
 
 // target stands for a database: users by name, and failures on demand. The name is the lease's payload.
@@ -97,7 +96,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, clock: clock.NewFake(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)), target: newTarget(), dead: map[int64]bool{}}
-	st := storetest.NewAt(t, w.clock, lease.Migrations()...)
+	st := newStore(t, w.clock, lease.Migrations()...)
 	var err error
 	w.leases, err = lease.New(lease.Config{
 		Store: st,

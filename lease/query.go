@@ -28,7 +28,7 @@ func (m *Manager) List(ctx context.Context, prefix string) ([]string, error) {
 				slash := strings.IndexByte(rest, '/')
 				if slash < 0 {
 					keys = append(keys, rest)
-					at = id + "\x00"
+					at = next(id)
 					continue
 				}
 				folder := rest[:slash+1]
@@ -110,3 +110,6 @@ func (m *Manager) CountIrrevocable(ctx context.Context) (map[string]int, error) 
 	}
 	return counts, nil
 }
+
+// next is the least text behind an id. Ids hold no control characters; a zero byte is refused by PostgreSQL.
+func next(id string) string { return id + "\x01" }

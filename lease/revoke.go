@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"leasehold/internal/errs"
 	"leasehold/internal/failpoint"
@@ -27,9 +28,9 @@ func (m *Manager) claimTime() time.Duration { return 2 * m.RevokeBudget }
 // Errors: Invalid (the target refused). Wire: sys/leases/revoke.
 func (m *Manager) Revoke(ctx context.Context, id string, sync bool) error {
 	if !sync {
-		return m.condemn(ctx, id, id+"\x00")
+		return m.condemn(ctx, id, next(id))
 	}
-	claimed, err := m.claimRange(ctx, id, id+"\x00", 1)
+	claimed, err := m.claimRange(ctx, id, next(id), 1)
 	if err != nil || len(claimed) == 0 {
 		return err
 	}
@@ -186,7 +187,7 @@ func prefixRange(prefix string) (from, to string) {
 		prefix = prefix[:len(prefix)-1]
 	}
 	if prefix == "" {
-		return "", "\xff"
+		return "", string(utf8.MaxRune)
 	}
 	return prefix + "/", prefix + "0" // '0' follows '/'
 }
@@ -229,7 +230,7 @@ func (m *Manager) revokeRange(ctx context.Context, from, to string, work func(co
 		for _, c := range claimed {
 			last = max(last, c.ID)
 		}
-		from = last + "\x00" // the next possible id
+		from = next(last) // the next possible id
 	}
 }
 

@@ -20,11 +20,13 @@ func New(t testing.TB, migrations ...store.Migration) *store.Store {
 // NewAt is New with a clock of the test's.
 func NewAt(t testing.TB, clk clock.Clock, migrations ...store.Migration) *store.Store {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{
-		Dialect:    sqlite.New(sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")}),
-		Clock:      clk,
-		Migrations: migrations,
-	})
+	return OpenAt(t, sqlite.New(sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")}), clk, migrations...)
+}
+
+// OpenAt is NewAt on a database of the test's own.
+func OpenAt(t testing.TB, dialect store.Dialect, clk clock.Clock, migrations ...store.Migration) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{Dialect: dialect, Clock: clk, Migrations: migrations})
 	if err != nil {
 		t.Fatalf("open a store: %v", err)
 	}
