@@ -8,7 +8,10 @@ import (
 	"leasehold/engine"
 )
 
-// BenchmarkHandle is a cheap request from one end of the pipeline to the other, with one SQLite store on a disk.
+// BenchmarkHandle is a cheap request from one end of the pipeline to the other, with an SQLite store on a disk.
+//
+// On two shared cores: capabilities-self and hash 36 us, 8 kB, 134 allocations, of which the one View with its two reads
+// (token, generation) is about 30 us and 110 allocations. lookup-self reads the token a second time: 67 us, 13 kB, 229.
 func BenchmarkHandle(b *testing.B) {
 	n := brokertest.New(b, broker.Settings{})
 	token := n.MustToken("", nil)

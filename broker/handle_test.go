@@ -150,7 +150,7 @@ func TestPolicyNamesCannotBeForged(t *testing.T) {
 	if _, err := n.Do(token("a", "b"), engine.Read, "sys/mounts", nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, forged := range []string{"a\nb", "a\x00b", "a,b", "a1:b", "1:a1:b"} {
+	for _, forged := range []string{"a\nb", "a\x00b", "a,b", "a:b", ":a:b", "1:a1:b"} {
 		_, err := n.Do(token(forged), engine.Read, "sys/mounts", nil)
 		wantError(t, err, errs.Denied, framedDenial)
 	}
