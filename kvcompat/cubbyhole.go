@@ -21,7 +21,7 @@ type Cubbyhole struct {
 
 // NewCubbyhole makes the engine. It reads nothing.
 func NewCubbyhole(st *store.Store) *Cubbyhole {
-	c := &Cubbyhole{values: values{st}}
+	c := &Cubbyhole{values: values{store: st}}
 	c.Router = engine.NewRouter(&engine.Path{
 		Pattern: "*path", Open: true, Help: "Keep a value that only this token can read.", Exists: c.present,
 		Ops: engine.Ops{

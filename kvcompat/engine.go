@@ -2,9 +2,11 @@ package kvcompat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"leasehold/engine"
+	"leasehold/internal/errs"
 	"leasehold/store"
 )
 
@@ -14,17 +16,46 @@ const (
 	OldKind = "generic" // version 1 by its first name
 )
 
+// Config makes an Engine.
+type Config struct {
+	Store *store.Store // required
+
+	// MountLive reports whether a mount takes requests. Nothing is written for one that does not: whoever empties it must
+	// not be overtaken by a request that was on its way. Nil: every mount does.
+	MountLive func(tx *store.Tx, mountUUID string) (bool, error)
+}
+
 // Engine serves all mounts of its kind, in either version. Safe for concurrent use. It has no state of its own.
 type Engine struct {
 	store    *store.Store
+	live     func(tx *store.Tx, mountUUID string) (bool, error)
 	one, two *engine.Router
 }
 
 // New makes the engine. It reads nothing.
-func New(st *store.Store) *Engine {
-	e := &Engine{store: st, one: newVersion1(st)}
+func New(cfg Config) (*Engine, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("kvcompat: Config.Store is missing")
+	}
+	if cfg.MountLive == nil {
+		cfg.MountLive = func(*store.Tx, string) (bool, error) { return true, nil }
+	}
+	e := &Engine{store: cfg.Store, live: cfg.MountLive}
+	e.one = newVersion1(values{e.store, e.demandLive})
 	e.two = e.newVersion2()
-	return e
+	return e, nil
+}
+
+// demandLive is serialisable with the hiding of a mount: either Unmount finds what is being written, or it is refused.
+func (e *Engine) demandLive(tx *store.Tx, mountUUID string) error {
+	live, err := e.live(tx, mountUUID)
+	if err != nil {
+		return fmt.Errorf("look whether the mount is live: %w", err)
+	}
+	if !live {
+		return errs.New(errs.NotFound, "the mount is being removed or moved")
+	}
+	return nil
 }
 
 var (

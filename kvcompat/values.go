@@ -13,7 +13,10 @@ import (
 var errUpgrading = errs.New(errs.Invalid, "Upgrading from non-versioned to versioned data: the mount is version 2 now, and this request was still one for version 1")
 
 // values is what version 1 and the cubbyhole share: one plain value at a path.
-type values struct{ store *store.Store }
+type values struct {
+	store  *store.Store
+	demand func(tx *store.Tx, space string) error // refuses writes to a space that is going; nil: none does
+}
 
 // read is the value at a path; nil: there is none.
 func (v values) read(ctx context.Context, space, path string) (value map[string]any, err error) {
@@ -53,6 +56,11 @@ func (v values) write(ctx context.Context, space, path string, value map[string]
 		return err
 	}
 	err = v.store.Update(ctx, func(tx *store.Tx) error {
+		if v.demand != nil {
+			if err := v.demand(tx, space); err != nil {
+				return err
+			}
+		}
 		t := tree{Tx: tx, space: space, writes: true}
 		f, _, err := t.get(path)
 		if err != nil {

@@ -6,14 +6,13 @@ import (
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
-	"leasehold/store"
 )
 
 // version1 serves mounts of version 1: a path is a name, and the body is its value.
 type version1 struct{ values }
 
-func newVersion1(st *store.Store) *engine.Router {
-	v := version1{values{st}}
+func newVersion1(shared values) *engine.Router {
+	v := version1{shared}
 	return engine.NewRouter(&engine.Path{
 		Pattern: "*path", Open: true, Help: "Keep a value at a path.",
 		Exists: func(ctx context.Context, r *engine.Request, _ *engine.Fields) (bool, error) {

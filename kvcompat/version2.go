@@ -101,13 +101,16 @@ func (e *Engine) view(ctx context.Context, r *engine.Request, fn func(tree) erro
 
 func (e *Engine) update(ctx context.Context, r *engine.Request, fn func(tree) error) error {
 	return e.store.Update(ctx, func(tx *store.Tx) error {
+		if err := e.demandLive(tx, r.Mount.UUID); err != nil {
+			return err
+		}
 		return fn(tree{Tx: tx, space: r.Mount.UUID, writes: true})
 	})
 }
 
 // exists tells create from update: is there a key, even if it has no versions?
 func (e *Engine) exists(ctx context.Context, r *engine.Request, f *engine.Fields) (bool, error) {
-	found, err := values{e.store}.exists(ctx, r.Mount.UUID, f.Text("path"))
+	found, err := values{store: e.store}.exists(ctx, r.Mount.UUID, f.Text("path"))
 	if err != nil {
 		return false, fmt.Errorf("look for a key: %w", err)
 	}

@@ -82,7 +82,12 @@ func Migrations() []store.Migration {
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	barrier := seal.New(p.store, p.log)
-	keyValues, cubbyhole := kvcompat.New(p.store), kvcompat.NewCubbyhole(p.store)
+	mountLive := func(tx *store.Tx, mountUUID string) (bool, error) { return p.broker.MountLive(tx, mountUUID) }
+	keyValues, err := kvcompat.New(kvcompat.Config{Store: p.store, MountLive: mountLive})
+	if err != nil {
+		return err
+	}
+	cubbyhole := kvcompat.NewCubbyhole(p.store)
 	tokens, err := auth.New(auth.Config{
 		Store: p.store,
 		DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
@@ -95,12 +100,10 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		return err
 	}
 	p.leases, err = lease.New(lease.Config{
-		Store: p.store,
-		Log:   p.log,
-		Alive: tokens.Alive,
-		MountLive: func(tx *store.Tx, mountUUID string) (bool, error) {
-			return p.broker.MountLive(tx, mountUUID)
-		},
+		Store:     p.store,
+		Log:       p.log,
+		Alive:     tokens.Alive,
+		MountLive: mountLive,
 		MountTTL: func(mountUUID string) (def, max time.Duration) {
 			return p.broker.MountTTL(mountUUID)
 		},
