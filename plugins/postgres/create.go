@@ -190,13 +190,8 @@ func (d *Database) render(ctx context.Context, c change) ([]string, secret.Text,
 			}
 		}
 	}
-	filled := make([]string, len(parsed))
-	for i, s := range parsed {
-		if filled[i], err = v.fill(s); err != nil {
-			return nil, made, err
-		}
-	}
-	return filled, made, nil
+	filled, err := v.fillAll(parsed)
+	return filled, made, err
 }
 
 // begin opens a transaction whose statements the server stops a tenth before the caller's time is over. The last setting

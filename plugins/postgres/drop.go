@@ -30,14 +30,15 @@ const (
 //
 // Without statements it does what an administrator would do by hand: what the role owns is handed over (to leasehold_kept
 // when the connection's user is a superuser, else to the connection's user), its rights are taken back in each database
-// where it has any, and it is dropped. Roles with open sessions or with rights in other databases first lose the right to
-// log in, then their sessions. When the drop fails, they lose these all the same. Where the connection's user is no
-// superuser, it makes itself a member of the role as needed.
+// where it has any, it is dropped, and its sessions are ended. Where something could stand in the way of the drop, namely
+// objects, rights in other databases, or a connection's user that is no superuser, the role first loses its login and its
+// sessions. It loses them as well when the drop fails. A connection's user that is no superuser makes itself a member of
+// the role as needed.
 //
-// Round trips: one for a role that is not there; two for one without sessions and with rights in the connection's database
-// alone; then two for open sessions, and one connection for each other database.
+// Round trips: one for a role that is not there; two for one with rights in the connection's database alone; one or two more
+// for sessions, and a connection for each other database.
 //
-// With statements those run in one transaction instead, after the sessions were told to end. The role must be gone then.
+// With statements those run in one transaction instead. The role must be gone then, and its sessions are ended.
 //
 // Two calls for the same role do not disturb each other.
 //
@@ -54,29 +55,26 @@ func (d *Database) DropUser(ctx context.Context, name string, statements []strin
 	if err != nil {
 		return d.fail(op, plugins.Permanent, err)
 	}
+	filled, err := values{"name": name, "username": name}.fillAll(parsed)
+	if err != nil {
+		return d.fail(op, plugins.Permanent, err)
+	}
 	conn, err := d.acquire(ctx, op)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
 	drop := dropping{d: d, conn: conn, name: name, quoted: quoteIdentifier(name)}
-	if len(parsed) > 0 {
-		var failed *plugins.Error
-		if err := drop.byStatements(ctx, parsed); errors.As(err, &failed) {
-			return failed
-		} else if err != nil {
-			return d.fail(op, sentClass(err), err)
-		}
-		return nil
+	if len(filled) > 0 {
+		err = drop.byStatements(ctx, filled)
+	} else {
+		err = drop.byHand(ctx)
 	}
-	if err := drop.byHand(ctx); err != nil {
-		var failed *plugins.Error
-		if errors.As(err, &failed) {
-			return failed
-		}
-		return d.fail(op, sentClass(err), err)
+	var failed *plugins.Error
+	if err == nil || errors.As(err, &failed) {
+		return err
 	}
-	return nil
+	return d.fail(op, sentClass(err), err)
 }
 
 // dropping is one call of DropUser.
@@ -85,58 +83,53 @@ type dropping struct {
 	conn   *pgxpool.Conn
 	name   string
 	quoted string
-	oid    uint32 // 0 until the role was seen
+	role   holdings // when it was seen last
 }
 
 // holdings is what there is of a role.
 type holdings struct {
-	oid       uint32 // 0: no such role
-	superuser bool   // the connection's user, that is
-	keeper    bool   // exists
-	here      bool   // has rights or objects in the connection's database, or shared ones
-	owns      bool   // has objects in any database
+	oid       uint32
+	superuser bool // the connection's user, that is
+	keeper    bool // exists
+	here      bool // has rights or objects in the connection's database, or shared ones
+	owns      bool // has objects in any database
 	elsewhere []string
-	sessions  bool
+	sessions  bool // looked for only where they could be in the way
 }
 
 // byHand is the default revocation.
 func (p *dropping) byHand(ctx context.Context) error {
 	disabled := false
-	var err error
+	var failed error
 	for range dropAttempts {
-		var h holdings
-		if h, err = p.look(ctx); err != nil {
+		found, err := p.look(ctx)
+		if err != nil {
 			return err
 		}
-		if h.oid == 0 {
-			return p.endSessions(ctx)
+		if !found {
+			return p.endSessions(ctx, p.role.superuser)
 		}
-		if h.sessions || len(h.elsewhere) > 0 {
+		if p.role.sessions || len(p.role.elsewhere) > 0 {
 			disabled = true
-			err = p.disable(ctx, h)
+			failed = p.disable(ctx)
+		} else {
+			failed = nil
 		}
-		if err == nil && h.owns && h.superuser && !h.keeper {
-			err = p.run(ctx, "CREATE ROLE "+keeper+" NOLOGIN")
+		if failed == nil {
+			failed = p.releaseElsewhere(ctx)
 		}
-		if err == nil {
-			err = p.releaseElsewhere(ctx, h)
+		if failed == nil {
+			failed = p.finish(ctx)
 		}
-		if err == nil {
-			err = p.finish(ctx, h)
+		if failed == nil || !collided(failed) {
+			break
 		}
-		if err == nil {
-			return p.endSessions(ctx)
-		}
-		if collided(err) {
-			continue
-		}
-		if !disabled && !p.conn.Conn().IsClosed() {
-			// The caller hears why the drop failed, not whether this did.
-			_ = p.disable(ctx, h)
-		}
-		break
 	}
-	return err
+	if failed != nil && !disabled && !p.conn.Conn().IsClosed() {
+		// The caller hears why the drop failed, not whether this did.
+		_ = p.disable(ctx)
+	}
+	return failed
 }
 
 // collided reports whether looking again may help: somebody dropped the role, gave it rights, or changed the same rows.
@@ -155,13 +148,15 @@ func collided(err error) bool {
 	return false
 }
 
-// lookSQL reads the indexes of pg_shdepend; the views of information_schema read everything. Likewise it does not ask
-// pg_stat_activity, whose plan alone takes longer than all of this.
+// lookSQL reads the indexes of pg_shdepend; the views of information_schema read everything. To list sessions the server
+// copies a few hundred kilobytes, and to plan a query of pg_stat_activity it takes even longer.
 const lookSQL = `
 SELECT r.oid, me.rolsuper,
        EXISTS (SELECT FROM pg_catalog.pg_roles k WHERE k.rolname = $2),
        s.here, s.owns, s.elsewhere,
-       EXISTS (SELECT FROM pg_catalog.pg_stat_get_backend_idset() b WHERE pg_catalog.pg_stat_get_backend_userid(b) = r.oid)
+       CASE WHEN s.owns OR NOT me.rolsuper
+            THEN EXISTS (SELECT FROM pg_catalog.pg_stat_get_backend_idset() b WHERE pg_catalog.pg_stat_get_backend_userid(b) = r.oid)
+            ELSE false END
   FROM pg_catalog.pg_roles r
   JOIN pg_catalog.pg_roles me ON me.rolname = current_user
   JOIN pg_catalog.pg_database db ON db.datname = pg_catalog.current_database()
@@ -174,79 +169,79 @@ SELECT r.oid, me.rolsuper,
         WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = r.oid) s
  WHERE r.rolname = $1`
 
-func (p *dropping) look(ctx context.Context) (holdings, error) {
+// look reports whether the role is there.
+func (p *dropping) look(ctx context.Context) (bool, error) {
 	var h holdings
 	err := p.conn.QueryRow(ctx, lookSQL, p.name, keeper).
 		Scan(&h.oid, &h.superuser, &h.keeper, &h.here, &h.owns, &h.elsewhere, &h.sessions)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return holdings{}, nil
+		return false, nil
 	}
 	if err == nil {
-		p.oid = h.oid
+		p.role = h
 	}
-	return h, err
+	return err == nil, err
 }
 
 // disable takes the login away and ends the sessions.
-func (p *dropping) disable(ctx context.Context, h holdings) error {
+func (p *dropping) disable(ctx context.Context) error {
 	var script strings.Builder
 	begin(ctx, &script)
-	p.join(&script, h)
+	p.join(&script)
 	fmt.Fprintf(&script, "ALTER ROLE %s NOLOGIN;\nCOMMIT", p.quoted)
 	// Crash: the role stays without a login until the next attempt.
-	if err := p.run(ctx, script.String()); err != nil {
+	if _, err := p.run(ctx, script.String()); err != nil {
 		return err
 	}
-	return p.endSessions(ctx)
+	return p.endSessions(ctx, true)
+}
+
+// sessions is a query: how many sessions the role has. It tells them to end where that is allowed: a superuser always may,
+// others while they are members of the role.
+func (p *dropping) sessions(end bool) string {
+	counted := "b"
+	if end {
+		counted = "pg_catalog.pg_terminate_backend(pg_catalog.pg_stat_get_backend_pid(b))"
+	}
+	return fmt.Sprintf("SELECT pg_catalog.count(%s) FROM pg_catalog.pg_stat_get_backend_idset() b"+
+		" WHERE pg_catalog.pg_stat_get_backend_userid(b) = %d::pg_catalog.oid", counted, p.role.oid)
 }
 
 // endSessions returns when the role, dropped or not, has no sessions.
-func (p *dropping) endSessions(ctx context.Context) error {
-	if p.oid == 0 {
+func (p *dropping) endSessions(ctx context.Context, end bool) error {
+	if p.role.oid == 0 {
 		return nil
 	}
 	poll := time.NewTicker(sessionPoll)
 	defer poll.Stop()
 	for {
-		sessions, err := p.terminate(ctx)
-		if err != nil || sessions == 0 {
+		answer, err := p.run(ctx, p.sessions(end))
+		if err != nil || answer[0] == "0" {
 			return err
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return p.d.fail("drop user", plugins.Refused, fmt.Errorf("wait for %d sessions to end: %w", sessions, ctx.Err()))
+			return p.d.fail("drop user", plugins.Refused, fmt.Errorf("wait for %s sessions to end: %w", answer[0], ctx.Err()))
 		}
 	}
 }
 
-// terminate tells the role's sessions to end, and returns how many there were. Those of a dropped role only a superuser
-// may tell.
-func (p *dropping) terminate(ctx context.Context) (sessions int, err error) {
-	err = p.conn.QueryRow(ctx, `
-		SELECT pg_catalog.count(CASE WHEN me.rolsuper OR pg_catalog.pg_has_role($1::pg_catalog.oid, 'USAGE')
-		                             THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_stat_get_backend_pid(b)) ELSE false END)
-		  FROM pg_catalog.pg_stat_get_backend_idset() b
-		  JOIN pg_catalog.pg_roles me ON me.rolname = current_user
-		 WHERE pg_catalog.pg_stat_get_backend_userid(b) = $1::pg_catalog.oid`, p.oid).Scan(&sessions)
-	return sessions, err
-}
-
 // join makes the connection's user a member of the role, which gives it the role's rights over objects and sessions. The
 // membership ends with the role.
-func (p *dropping) join(script *strings.Builder, h holdings) {
-	if !h.superuser {
+func (p *dropping) join(script *strings.Builder) {
+	if !p.role.superuser {
 		fmt.Fprintf(script, "GRANT %s TO CURRENT_USER;\n", p.quoted)
 	}
 }
 
 // release writes what takes rights and objects away from the role in one database.
-func (p *dropping) release(script *strings.Builder, h holdings) {
+func (p *dropping) release(script *strings.Builder) {
 	script.WriteString(takeTurns)
-	p.join(script, h)
-	if h.owns {
+	p.join(script)
+	if p.role.owns {
 		heir := "CURRENT_USER"
-		if h.superuser {
+		if p.role.superuser {
 			heir = keeper
 		}
 		fmt.Fprintf(script, "REASSIGN OWNED BY %s TO %s;\n", p.quoted, heir)
@@ -254,9 +249,14 @@ func (p *dropping) release(script *strings.Builder, h holdings) {
 	fmt.Fprintf(script, "DROP OWNED BY %s;\n", p.quoted)
 }
 
-// releaseElsewhere does so in the other databases.
-func (p *dropping) releaseElsewhere(ctx context.Context, h holdings) error {
-	for _, database := range h.elsewhere {
+// releaseElsewhere does so in the other databases. The keeper is made first: all databases share it.
+func (p *dropping) releaseElsewhere(ctx context.Context) error {
+	if p.role.owns && p.role.superuser && !p.role.keeper {
+		if _, err := p.run(ctx, "CREATE ROLE "+keeper+" NOLOGIN"); err != nil {
+			return err
+		}
+	}
+	for _, database := range p.role.elsewhere {
 		config := p.d.settings.pool.ConnConfig.Copy()
 		config.Database = database
 		conn, err := pgx.ConnectConfig(ctx, config)
@@ -269,7 +269,7 @@ func (p *dropping) releaseElsewhere(ctx context.Context, h holdings) error {
 		}
 		var script strings.Builder
 		begin(ctx, &script)
-		p.release(&script, h)
+		p.release(&script)
 		script.WriteString("COMMIT")
 		// Crash: what was taken back stays so; the next attempt goes on.
 		_, err = conn.PgConn().Exec(ctx, script.String()).ReadAll()
@@ -281,72 +281,62 @@ func (p *dropping) releaseElsewhere(ctx context.Context, h holdings) error {
 	return nil
 }
 
-// finish takes back what the role has in this database and drops it, in one transaction, and looks.
-func (p *dropping) finish(ctx context.Context, h holdings) error {
+// finish takes back what the role has in this database and drops it, in one transaction. Then it looks, and ends the
+// sessions.
+func (p *dropping) finish(ctx context.Context) error {
 	var script strings.Builder
 	begin(ctx, &script)
-	if h.here {
-		p.release(&script, h)
+	if p.role.here {
+		p.release(&script)
 	}
 	fmt.Fprintf(&script, "DROP ROLE IF EXISTS %s;\nCOMMIT;\n", p.quoted)
-	fmt.Fprintf(&script, "SELECT %s IS NOT NULL,\n", roleOf(p.name))
-	fmt.Fprintf(&script, "EXISTS (SELECT FROM pg_catalog.pg_stat_get_backend_idset() b WHERE pg_catalog.pg_stat_get_backend_userid(b) = %d::pg_catalog.oid)", p.oid)
-	// Crash: the role is gone or not; the next attempt looks.
-	results, err := p.conn.Conn().PgConn().Exec(ctx, script.String()).ReadAll()
-	if err != nil {
-		p.d.rollback(ctx, p.conn.Conn().PgConn())
+	fmt.Fprintf(&script, "SELECT (%s), %s IS NOT NULL", p.sessions(p.role.superuser), roleOf(p.name))
+	// Crash: the server goes on to the end of the script, or undoes the transaction; the next attempt looks.
+	answer, err := p.run(ctx, script.String())
+	switch {
+	case err != nil:
 		return err
-	}
-	switch look := results[len(results)-1].Rows[0]; {
-	case string(look[0]) == "t":
+	case answer[1] == "t":
 		return p.d.fail("drop user", plugins.Refused, errors.New("a role of that name was made again"))
-	case string(look[1]) == "f":
-		p.oid = 0 // no sessions are left to end
+	case answer[0] != "0":
+		return p.endSessions(ctx, p.role.superuser)
 	}
 	return nil
 }
 
 // byStatements is the custom revocation.
-func (p *dropping) byStatements(ctx context.Context, statements []statement) error {
-	h, err := p.look(ctx)
+func (p *dropping) byStatements(ctx context.Context, statements []string) error {
+	found, err := p.look(ctx)
 	if err != nil {
 		return err
 	}
-	if h.sessions {
-		// Once the role is gone, only a superuser may end them. It can still log in, so there is no waiting for the last.
-		if !h.superuser {
-			if err := p.run(ctx, "GRANT "+p.quoted+" TO CURRENT_USER"); err != nil {
-				return err
-			}
-		}
-		if _, err := p.terminate(ctx); err != nil {
+	if p.role.sessions && !p.role.superuser {
+		// When the role is gone it would be too late. It can still log in, so there is no waiting for the last to end.
+		var script strings.Builder
+		p.join(&script)
+		if _, err := p.run(ctx, script.String()+p.sessions(true)); err != nil {
 			return err
 		}
 	}
-	var filled []string
-	for _, s := range statements {
-		sql, err := values{"name": p.name, "username": p.name}.fill(s)
-		if err != nil {
-			return p.d.fail("drop user", plugins.Permanent, err)
-		}
-		filled = append(filled, sql)
-	}
 	var script strings.Builder
 	begin(ctx, &script)
-	writeStatements(&script, filled)
+	writeStatements(&script, statements)
 	script.WriteString("COMMIT")
+	if found {
+		script.WriteString(";\n" + p.sessions(p.role.superuser))
+	}
 	// Crash: the statements took effect together or not at all; the next attempt runs them again.
-	failed := p.run(ctx, script.String())
+	_, failed := p.run(ctx, script.String())
 	if failed != nil && transient(failed) {
 		return failed
 	}
-	after, err := p.look(ctx)
+	found, err = p.look(ctx)
 	switch {
 	case err != nil:
 		return err
-	case after.oid == 0:
+	case !found:
 		// That statements fail for want of the role does no harm.
-		return p.endSessions(ctx)
+		return p.endSessions(ctx, p.role.superuser)
 	case failed != nil:
 		return failed
 	default:
@@ -368,12 +358,18 @@ func transient(err error) bool {
 	return false
 }
 
-// run sends statements, and leaves no transaction behind.
-func (p *dropping) run(ctx context.Context, sql string) error {
+// run sends statements and returns the first row of the last one. It leaves no transaction behind.
+func (p *dropping) run(ctx context.Context, sql string) (row []string, err error) {
 	pg := p.conn.Conn().PgConn()
-	if _, err := pg.Exec(ctx, sql).ReadAll(); err != nil {
+	results, err := pg.Exec(ctx, sql).ReadAll()
+	if err != nil {
 		p.d.rollback(ctx, pg)
-		return err
+		return nil, err
 	}
-	return nil
+	if n := len(results); n > 0 && len(results[n-1].Rows) > 0 {
+		for _, value := range results[n-1].Rows[0] {
+			row = append(row, string(value))
+		}
+	}
+	return row, nil
 }

@@ -239,7 +239,20 @@ type values map[string]string
 
 var placeholder = regexp.MustCompile(`\{\{(name|username|password|verifier|expiration)\}\}`)
 
-// fill puts the values into a statement.
+// fillAll puts the values into statements.
+func (v values) fillAll(statements []statement) ([]string, error) {
+	var filled []string
+	for _, s := range statements {
+		sql, err := v.fill(s)
+		if err != nil {
+			return nil, err
+		}
+		filled = append(filled, sql)
+	}
+	return filled, nil
+}
+
+// fill puts the values into one statement.
 func (v values) fill(s statement) (string, error) {
 	filled, err := v.fillTokens(s, false)
 	return strings.TrimSpace(filled), err
