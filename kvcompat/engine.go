@@ -89,12 +89,14 @@ func (e *Engine) Help(string) (text string, known bool) {
 // unmountBatch is how many entries one transaction removes.
 const unmountBatch = 500
 
+const deleteBatch = `DELETE FROM kv_entries WHERE id IN (SELECT id FROM kv_entries WHERE space = $1 LIMIT $2)`
+
 // Unmount implements [engine.Unmounter]. It can be repeated.
 func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 	for {
 		var n int64
 		err := e.store.Update(ctx, func(tx *store.Tx) (err error) {
-			n, err = tx.Exec(`DELETE FROM kv_entries WHERE id IN (SELECT id FROM kv_entries WHERE space = $1 LIMIT $2)`, m.UUID, unmountBatch)
+			n, err = tx.Exec(deleteBatch, m.UUID, unmountBatch)
 			if err != nil || n == unmountBatch {
 				return err
 			}

@@ -1,6 +1,8 @@
 package kvcompat_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,9 +130,16 @@ func TestUnmount(t *testing.T) {
 			w.must(engine.Update, "data/a/b", `{"data":{"k":"`+uuid+`"}}`)
 		}
 		w.mount = mount("many", "1")
-		for range 600 { // more than one batch
-			w.must(engine.Update, time.Duration(w.rows()["kv_entries"]).String(), `{"k":1}`)
+		var group sync.WaitGroup
+		for i := range 600 { // more than one batch; at once, so that they share commits
+			group.Go(func() {
+				r := &engine.Request{Operation: engine.Update, Mount: w.mount, Path: fmt.Sprintf("%d/k", i), Data: data{"k": "v"}}
+				if _, err := w.engine.Handle(w.Context(), r); err != nil {
+					w.Error(err)
+				}
+			})
 		}
+		group.Wait()
 		for _, m := range []engine.Mount{mount("mount-1", "2"), w.mount, w.mount} {
 			if err := w.engine.Unmount(w.Context(), m); err != nil {
 				w.Fatal(err)
