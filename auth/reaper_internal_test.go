@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -191,6 +192,35 @@ func TestUnfinishedExpiryIsDead(t *testing.T) {
 	})
 	if err != nil || state != "dead" {
 		t.Errorf("state %q, %v, want dead", state, err)
+	}
+}
+
+// What hangs on a token is told of each one's end once, in the transaction that deletes its row: when that fails the row
+// stays, and the end is told again.
+func TestEnded(t *testing.T) {
+	t.Parallel()
+	s, st, _ := newReaper(t, 0)
+	failed, told := false, map[int64]int{}
+	s.ended = func(_ *store.Tx, token int64) error {
+		if !failed {
+			failed = true
+			return errors.New("no room")
+		}
+		told[token]++
+		return nil
+	}
+	root, total := grow(t, s, st, 3, 2)
+	if err := s.Revoke(t.Context(), root); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RunOnce(t.Context()); err == nil {
+		t.Fatal("the failure was not told")
+	}
+	if err := s.RunOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != total || told[root] != 1 {
+		t.Errorf("%d of %d tokens told, the first %d times", len(told), total, told[root])
 	}
 }
 
