@@ -24,6 +24,9 @@ const (
 
 	// sessionPoll is how often it is looked whether ended sessions are gone.
 	sessionPoll = 10 * time.Millisecond
+
+	// sessionsTimeout is how long a call waits for that.
+	sessionsTimeout = 10 * time.Second
 )
 
 // DropUser removes the role. A role that does not exist is a success.
@@ -212,6 +215,8 @@ func (p *dropping) endSessions(ctx context.Context, end bool) error {
 	if p.role.oid == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, sessionsTimeout)
+	defer cancel()
 	poll := time.NewTicker(sessionPoll)
 	defer poll.Stop()
 	for {

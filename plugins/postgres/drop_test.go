@@ -70,13 +70,17 @@ func TestDropBlocked(t *testing.T) {
 	s.Exec(t, "CREATE TABLE foreign_table (a int); CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'maker'")
 	for _, test := range []struct {
 		name, user, password, grant, undo, want string
+		session                                 bool
 	}{
 		{
 			"rights that another granted", "maker", "maker",
-			`GRANT SELECT ON foreign_table TO %s`, `REVOKE ALL ON foreign_table FROM %s`, "foreign_table",
+			`GRANT SELECT ON foreign_table TO %s`, `REVOKE ALL ON foreign_table FROM %s`, "foreign_table", true,
+		}, {
+			"the same without a session", "maker", "maker",
+			`GRANT SELECT ON foreign_table TO %s`, `REVOKE ALL ON foreign_table FROM %s`, "foreign_table", false,
 		}, {
 			"a database without connections", s.User, s.Password,
-			`GRANT CREATE ON SCHEMA public TO %s`, ``, "not currently accepting connections",
+			`GRANT CREATE ON SCHEMA public TO %s`, ``, "not currently accepting connections", true,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -92,18 +96,21 @@ func TestDropBlocked(t *testing.T) {
 				closed.Exec(t, fmt.Sprintf(test.grant, quoted))
 				s.Exec(t, "ALTER DATABASE "+closed.Database+" ALLOW_CONNECTIONS false")
 			}
-			config := s.Conn(t).Config()
-			config.User, config.Password = u.Name, u.Password.Reveal()
-			session, err := pgx.ConnectConfig(t.Context(), config)
-			if err != nil {
-				t.Fatal(err)
+			var session *pgx.Conn
+			if test.session {
+				config := s.Conn(t).Config()
+				config.User, config.Password = u.Name, u.Password.Reveal()
+				var err error
+				if session, err = pgx.ConnectConfig(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
 			}
-			err = db.DropUser(t.Context(), u.Name, nil)
+			err := db.DropUser(t.Context(), u.Name, nil)
 			wantClass(t, err, plugins.Refused)
 			if !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
-			if session.Ping(t.Context()) == nil {
+			if test.session && session.Ping(t.Context()) == nil {
 				t.Error("the session lives")
 			}
 			if login(t, s, u.Name, u.Password) == nil {
@@ -120,6 +127,39 @@ func TestDropBlocked(t *testing.T) {
 		})
 	}
 	s.Exec(t, "DROP ROLE maker")
+}
+
+// While the drop waits for its turn, the role gets rights in another database.
+func TestDropGainedRights(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t).Scratch(t)
+	other := s.Scratch(t)
+	s.Exec(t, "CREATE TABLE t (a int)")
+	db := open(t, settings(s, s.User, s.Password))
+	u := newUser(createRole, `GRANT SELECT ON t TO "{{name}}"`)
+	if err := db.CreateUser(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	holder := s.Conn(t)
+	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_lock(7018957439261370228)"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- db.DropUser(t.Context(), u.Name, nil) }()
+	if err := poll(t.Context(), s, `SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
+		WHERE locktype = 'advisory' AND NOT granted AND datname = current_database())`); err != nil {
+		t.Fatal(err)
+	}
+	other.Exec(t, fmt.Sprintf("GRANT CREATE ON SCHEMA public TO %s", pgx.Identifier{u.Name}.Sanitize()))
+	if err := holder.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := ask(t, s, roleExists, u.Name); got != "false" {
+		t.Error("the user is there")
+	}
 }
 
 // Code must not come into a superuser's possession: it would run with his rights.

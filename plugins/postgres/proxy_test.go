@@ -57,6 +57,8 @@ func (p *proxy) accept() {
 			p.wg.Go(func() {
 				_, _ = io.Copy(client, server)
 				_ = client.Close()
+				_, _ = io.Copy(io.Discard, server)
+				_ = server.Close()
 			})
 			p.forward(client, server)
 			// The server reads all that was sent before it sees the end.
