@@ -304,6 +304,9 @@ func alter(s *suite) {
 	s.wantLogin(u.Name, u.Password, true)
 	check(s, "alter the expiry", s.db.AlterUser(s.ctx, u.Name, plugins.Change{Expiration: past}))
 	s.wantLogin(u.Name, u.Password, !s.Expires)
+	check(s, "alter the expiry, eight at once", s.parallel(8, func(int) error {
+		return s.db.AlterUser(s.ctx, u.Name, plugins.Change{Expiration: past})
+	}))
 	check(s, "alter the expiry back", s.db.AlterUser(s.ctx, u.Name, plugins.Change{Expiration: future}))
 	s.wantLogin(u.Name, u.Password, true)
 	s.drop(u.Name)

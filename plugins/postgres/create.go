@@ -51,6 +51,9 @@ func (d *Database) CreateUser(ctx context.Context, u plugins.User) error {
 	return d.apply(ctx, c)
 }
 
+// alterAttempts is how often a change of a user starts again because another change of the same user came first.
+const alterAttempts = 10
+
 // AlterUser sets the password, the expiry or both, by c.Statements or else by ALTER ROLE. It works for the connection's own
 // user as well; the pool keeps its open connections then, and needs new settings for others.
 func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change) error {
@@ -69,7 +72,15 @@ func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change)
 		}
 		statements = []string{sql}
 	}
-	return d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements})
+	var err error
+	for range alterAttempts { // two renewals of one user change the same row
+		err = d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements})
+		var clean *cleanError
+		if !errors.As(err, &clean) || !clean.collided {
+			break
+		}
+	}
+	return err
 }
 
 // checkName refuses what PostgreSQL would silently store as another name.

@@ -97,7 +97,7 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 	for _, m := range masks {
 		pairs = append(pairs, m.secret, m.shown)
 	}
-	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text)}
+	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text), collided: collided(err)}
 	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, cause) {
 			clean.cause = cause
@@ -108,8 +108,9 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 
 // cleanError does not wrap the driver's error, whose fields quote statements.
 type cleanError struct {
-	text  string
-	cause error // a context's error or nil
+	text     string
+	cause    error // a context's error or nil
+	collided bool  // somebody else changed the same rows
 }
 
 func (e *cleanError) Error() string { return e.text }
