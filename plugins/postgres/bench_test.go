@@ -19,10 +19,19 @@ import (
 )
 
 // What does the plugin cost beside the database's own work? The same SQL is run by hand on a pgx pool: CREATE ROLE and
-// GRANT SELECT ON ALL TABLES (5 tables) in one transaction, REVOKE and DROP ROLE in another, both in the same turns, without
-// which neither gets through. fsync is on. Both begin without users.
+// GRANT SELECT ON ALL TABLES (5 tables) in one transaction, REVOKE and DROP ROLE in another, both in turns, without which
+// neither gets through. fsync is on. Both begin without users.
 //
-//	go test ./plugins/postgres -run '^$' -bench User -benchtime 300x -count 5
+//	go test ./plugins/postgres -run '^$' -bench User -benchtime 200x -count 5
+//
+// PostgreSQL 15 and the client on the same two cores, users per second, plugin and bare:
+//
+//	clients          1          8          32
+//	create    198  233   299  327   273  236
+//	drop      590  443   905  704   680  438
+//
+// The processor time for a creation is 5.3 ms against 4.5 ms: making the SCRAM verifier takes 0.8 ms, here on the database's
+// cores. With password_authentication=password creation is as fast as by hand (253 and 246 with one client).
 
 var (
 	benchServer = sync.OnceValues(func() (*testdb.Server, error) {
@@ -168,7 +177,13 @@ func BenchmarkUser(b *testing.B) {
 }
 
 // Does a drop cost more the more users live? With a right on each table it must: the tables' access lists name all users,
-// by hand as here. With membership in a group they do not.
+// by hand as here. With membership in a group they do not. Users per second with one client, plugin and bare:
+//
+//	live             100         2000
+//	grants      755  761     187  175
+//	membership  886 2206     696 1980
+//
+// Beside the 0.5 ms of the bare DROP ROLE, looking before and for sessions after is the other half.
 func BenchmarkDropAmong(b *testing.B) {
 	for _, live := range []int{100, 2000} {
 		for _, right := range []string{"grants", "membership"} {

@@ -23,13 +23,16 @@ const (
 	// the connection is closed, which undoes the transaction too.
 	rollbackTimeout = time.Second
 
+	// maxAttempts is how often a call begins again because somebody else changed the same rows.
+	maxAttempts = 20
+
 	// takeTurns makes the statements of this database that change access lists wait for each other.
 	takeTurns = "SELECT pg_catalog.pg_advisory_xact_lock(7018957439261370228::pg_catalog.int8);\n"
 )
 
 var (
 	changesAccess = regexp.MustCompile(`(?is)\b(?:grant|revoke)\b.*\bon\b|\bowned\s+by\b`)
-	createsRole   = regexp.MustCompile(`(?i)\bcreate\s+(?:role|user|group)\b`)
+	creation      = regexp.MustCompile(`(?i)\bcreate\s+(role|user|group)\s+(\S+)`)
 )
 
 // CreateUser makes the user by u.Statements, all or nothing: two round trips, and one more the first time to ask how the
@@ -51,9 +54,6 @@ func (d *Database) CreateUser(ctx context.Context, u plugins.User) error {
 	return d.apply(ctx, c)
 }
 
-// alterAttempts is how often a change of a user starts again because another change of the same user came first.
-const alterAttempts = 10
-
 // AlterUser sets the password, the expiry or both, by c.Statements or else by ALTER ROLE. It works for the connection's own
 // user as well; the pool keeps its open connections then, and needs new settings for others.
 func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change) error {
@@ -72,15 +72,7 @@ func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change)
 		}
 		statements = []string{sql}
 	}
-	var err error
-	for range alterAttempts { // two renewals of one user change the same row
-		err = d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements})
-		var clean *cleanError
-		if !errors.As(err, &clean) || !clean.collided {
-			break
-		}
-	}
-	return err
+	return d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements})
 }
 
 // checkName refuses what PostgreSQL would silently store as another name.
@@ -107,7 +99,8 @@ type change struct {
 	creates    bool // a role of that name has to be there afterwards
 }
 
-// apply runs the statements in one transaction. See the package comment for the order of messages.
+// apply runs the statements in one transaction, and again when somebody else's change of the same rows undid it. See the
+// package comment for the order of messages.
 func (d *Database) apply(ctx context.Context, c change) error {
 	statements, verifier, err := d.render(ctx, c)
 	secrets := passwordMasks(c.password, verifier)
@@ -127,37 +120,52 @@ func (d *Database) apply(ctx context.Context, c change) error {
 	}
 	defer conn.Release() // closes the connection when a transaction is still open
 
+	class := plugins.Unknown
+	for range maxAttempts {
+		if class, err = d.transact(ctx, conn.Conn().PgConn(), c, statements); err == nil {
+			return nil
+		}
+		if !raced(err) || class == plugins.Unknown {
+			break
+		}
+	}
+	return d.fail(c.op, class, err, secrets...)
+}
+
+// transact runs the statements once. The class is that of the error, without meaning when there is none.
+func (d *Database) transact(ctx context.Context, pg *pgconn.PgConn, c change, statements []string) (plugins.Class, error) {
 	var script strings.Builder
 	begin(ctx, &script)
 	writeStatements(&script, statements)
-	mustExist := c.creates && createsRole.MatchString(script.String())
+	mustExist := c.creates && createRole(statements)
 	if mustExist {
 		script.WriteString("SELECT " + roleOf(c.name))
 	}
-	pg := conn.Conn().PgConn()
 	// Crash: the server undoes the transaction when the connection breaks.
 	results, err := pg.Exec(ctx, script.String()).ReadAll()
 	switch {
+	case err != nil && pg.TxStatus() == 'I' && len(results) > 0:
+		return plugins.Unknown, fmt.Errorf("the statements ended the transaction: %w", err)
 	case err != nil:
 		d.rollback(ctx, pg)
-		return d.fail(c.op, sentClass(err), err, secrets...)
+		return sentClass(err), err
 	case pg.TxStatus() != 'T':
-		return d.fail(c.op, plugins.Unknown, errors.New("the statements ended the transaction"))
+		return plugins.Unknown, errors.New("the statements ended the transaction")
 	case mustExist && results[len(results)-1].Rows[0][0] == nil:
 		d.rollback(ctx, pg)
-		return d.fail(c.op, plugins.Permanent, errors.New("the statements make no role of the user's name; is {{name}} in double quotes?"))
+		return plugins.Permanent, errors.New("the statements make no role of the user's name; is {{name}} in double quotes?")
 	case ctx.Err() != nil:
 		d.rollback(ctx, pg)
-		return d.fail(c.op, plugins.Refused, context.Cause(ctx))
+		return plugins.Refused, context.Cause(ctx)
 	}
 	// Crash: the user may exist; the caller recorded its name before.
 	if results, err = pg.Exec(ctx, "COMMIT").ReadAll(); err != nil {
-		return d.fail(c.op, commitClass(err), err, secrets...)
+		return commitClass(err), err
 	}
 	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
-		return d.fail(c.op, plugins.Refused, errors.New("the server undid the transaction"))
+		return plugins.Refused, errors.New("the server undid the transaction")
 	}
-	return nil
+	return plugins.Unknown, nil
 }
 
 // render fills in the values; the verifier comes back so that it can be kept out of errors.
@@ -203,6 +211,18 @@ func (d *Database) render(ctx context.Context, c change) ([]string, secret.Text,
 	}
 	filled, err := v.fillAll(parsed)
 	return filled, made, err
+}
+
+// createRole reports whether the statements create a role themselves, not by calling a function.
+func createRole(statements []string) bool {
+	for _, s := range statements {
+		for _, m := range creation.FindAllStringSubmatch(s, -1) {
+			if !strings.EqualFold(m[1]+m[2], "usermapping") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // begin opens a transaction whose statements the server stops a tenth before the caller's time is over. The last setting

@@ -101,17 +101,18 @@ const comment = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE 
 func TestPasswordAuthentication(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t).Scratch(t)
-	s.Exec(t, "CREATE ROLE old_hashes SUPERUSER LOGIN PASSWORD 'old'; ALTER ROLE old_hashes SET password_encryption = 'md5'")
+	old, oldPassword := newRole(t, s, "SUPERUSER")
+	s.Exec(t, "ALTER ROLE "+old+" SET password_encryption = 'md5'")
 	for _, test := range []struct {
 		name, setting, user, password string
 		commentIsVerifier, stored     string
 		inLog                         bool
 	}{
 		{"automatic", "", s.User, s.Password, "false", "SCRAM", false},
-		{"automatic with an old server", "", "old_hashes", "old", "false", "md5", true},
+		{"automatic with an old server", "", old, oldPassword, "false", "md5", true},
 		{"plain", "password", s.User, s.Password, "false", "SCRAM", true},
 		{"verifier", "scram-sha-256", s.User, s.Password, "true", "SCRAM", false},
-		{"verifier with an old server", "scram-sha-256", "old_hashes", "old", "true", "SCRAM", false},
+		{"verifier with an old server", "scram-sha-256", old, oldPassword, "true", "SCRAM", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -160,18 +161,18 @@ func TestPasswordAuthentication(t *testing.T) {
 func TestOwnPassword(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t).Scratch(t)
-	s.Exec(t, "CREATE ROLE rotated SUPERUSER LOGIN PASSWORD 'first'")
-	current := secret.NewText("first")
+	rotated, first := newRole(t, s, "SUPERUSER")
+	current := secret.NewText(first)
 	for _, statements := range [][]string{nil, {`ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}';`}} {
-		db := open(t, settings(s, "rotated", current.Reveal()))
+		db := open(t, settings(s, rotated, current.Reveal()))
 		next := secret.Random(secret.Base62, 20)
-		if err := db.AlterUser(t.Context(), "rotated", plugins.Change{Password: next, Statements: statements}); err != nil {
+		if err := db.AlterUser(t.Context(), rotated, plugins.Change{Password: next, Statements: statements}); err != nil {
 			t.Fatal(err)
 		}
-		if login(t, s, "rotated", current) == nil {
+		if login(t, s, rotated, current) == nil {
 			t.Error("the old password still works")
 		}
-		if err := login(t, s, "rotated", next); err != nil {
+		if err := login(t, s, rotated, next); err != nil {
 			t.Error(err)
 		}
 		current = next
@@ -196,8 +197,10 @@ func TestFoldedName(t *testing.T) {
 		}
 	}
 	// Statements that make no role at all are the operator's business.
-	if err := db.CreateUser(t.Context(), newUser("SELECT '{{name}}'")); err != nil {
-		t.Error(err)
+	for _, sql := range []string{"SELECT '{{name}}'", "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR PUBLIC SERVER s"} {
+		if err := db.CreateUser(t.Context(), newUser(sql)); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
 	}
 }
 
@@ -215,6 +218,7 @@ func TestCreateRefuses(t *testing.T) {
 		{[]string{createRole, "SELECT 'unterminated"}, plugins.Permanent},
 		{[]string{createRole, "ROLLBACK"}, plugins.Unknown},
 		{[]string{createRole, "COMMIT"}, plugins.Unknown},
+		{[]string{createRole, "COMMIT", "SELECT 1/0"}, plugins.Unknown},
 		{[]string{createRole, "DO $$ BEGIN RAISE EXCEPTION 'not now'; END $$"}, plugins.Refused},
 	} {
 		u := newUser(test.statements...)

@@ -19,9 +19,6 @@ const (
 	// its owner's rights, and a user must not be able to bequeath code to a superuser. It has no rights and can't log in.
 	keeper = "leasehold_kept"
 
-	// dropAttempts is how often a collision with somebody else's statements is tried again in one call.
-	dropAttempts = 5
-
 	// sessionPoll is how often it is looked whether ended sessions are gone.
 	sessionPoll = 10 * time.Millisecond
 
@@ -104,7 +101,7 @@ type holdings struct {
 func (p *dropping) byHand(ctx context.Context) error {
 	disabled := false
 	var failed error
-	for range dropAttempts {
+	for attempt := range maxAttempts {
 		found, err := p.look(ctx)
 		if err != nil {
 			return err
@@ -124,7 +121,7 @@ func (p *dropping) byHand(ctx context.Context) error {
 		if failed == nil {
 			failed = p.finish(ctx)
 		}
-		if failed == nil || !collided(failed) {
+		if failed == nil || !collided(failed, attempt) {
 			break
 		}
 	}
@@ -136,19 +133,18 @@ func (p *dropping) byHand(ctx context.Context) error {
 }
 
 // collided reports whether looking again may help: somebody dropped the role, gave it rights, or changed the same rows.
-func collided(err error) bool {
+func collided(err error, attempt int) bool {
 	var answer *pgconn.PgError
 	if !errors.As(err, &answer) {
 		return false
 	}
 	switch answer.Code {
-	case "XX000", // tuple concurrently updated or deleted
-		"40001", "40P01", // serialization failure, deadlock
-		"42704", "42710", "23505", // role does not exist, keeper exists already
-		"2BP01": // the role has rights again
+	case "42704", "42710", "23505": // role does not exist, keeper exists already
 		return true
+	case "2BP01": // the role has rights again, or for good
+		return attempt == 0
 	}
-	return false
+	return raced(err)
 }
 
 // lookSQL reads the indexes of pg_shdepend; the views of information_schema read everything. To list sessions the server

@@ -16,10 +16,10 @@ import (
 func TestDropRefusesOwnUser(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t).Scratch(t)
-	s.Exec(t, "CREATE ROLE stays SUPERUSER LOGIN PASSWORD 'stays'")
-	db := open(t, settings(s, "stays", "stays"))
+	own, password := newRole(t, s, "SUPERUSER")
+	db := open(t, settings(s, own, password))
 	for _, statements := range [][]string{nil, {`DROP ROLE "{{name}}"`}} {
-		wantClass(t, db.DropUser(t.Context(), "stays", statements), plugins.Permanent)
+		wantClass(t, db.DropUser(t.Context(), own, statements), plugins.Permanent)
 	}
 	if err := db.Verify(t.Context()); err != nil {
 		t.Error(err)
@@ -30,7 +30,8 @@ func TestDropRefusesOwnUser(t *testing.T) {
 func TestDropAmongGrants(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t).Scratch(t)
-	s.Exec(t, fiveTables+"CREATE ROLE bystander")
+	s.Exec(t, fiveTables)
+	bystander, _ := newRole(t, s, "")
 	db := open(t, settings(s, s.User, s.Password))
 	var users []plugins.User
 	for range 10 {
@@ -48,8 +49,8 @@ func TestDropAmongGrants(t *testing.T) {
 	noise.Go(func() {
 		for ctx.Err() == nil {
 			// Its own collisions are of no interest.
-			_, _ = conn.Exec(t.Context(), "BEGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO bystander; COMMIT")
-			_, _ = conn.Exec(t.Context(), "ROLLBACK; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM bystander")
+			_, _ = conn.Exec(t.Context(), "BEGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+bystander+"; COMMIT")
+			_, _ = conn.Exec(t.Context(), "ROLLBACK; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "+bystander)
 		}
 	})
 	for _, u := range users {
@@ -59,7 +60,6 @@ func TestDropAmongGrants(t *testing.T) {
 	}
 	stop()
 	noise.Wait()
-	s.Exec(t, "DROP OWNED BY bystander; DROP ROLE bystander")
 }
 
 // What can't be dropped loses its login and sessions all the same, and the error says what is in the way.
@@ -67,16 +67,17 @@ func TestDropBlocked(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t).Scratch(t)
 	closed := s.Scratch(t)
-	s.Exec(t, "CREATE TABLE foreign_table (a int); CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'maker'")
+	s.Exec(t, "CREATE TABLE foreign_table (a int)")
+	maker, password := newRole(t, s, "CREATEROLE")
 	for _, test := range []struct {
 		name, user, password, grant, undo, want string
 		session                                 bool
 	}{
 		{
-			"rights that another granted", "maker", "maker",
+			"rights that another granted", maker, password,
 			`GRANT SELECT ON foreign_table TO %s`, `REVOKE ALL ON foreign_table FROM %s`, "foreign_table", true,
 		}, {
-			"the same without a session", "maker", "maker",
+			"the same without a session", maker, password,
 			`GRANT SELECT ON foreign_table TO %s`, `REVOKE ALL ON foreign_table FROM %s`, "foreign_table", false,
 		}, {
 			"a database without connections", s.User, s.Password,
@@ -126,7 +127,6 @@ func TestDropBlocked(t *testing.T) {
 			}
 		})
 	}
-	s.Exec(t, "DROP ROLE maker")
 }
 
 // While the drop waits for its turn, the role gets rights in another database.

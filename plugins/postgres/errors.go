@@ -66,6 +66,14 @@ func commitClass(err error) plugins.Class {
 	return sentClass(err)
 }
 
+// raced reports whether the transaction was undone because somebody else changed the same rows at the same time, so that
+// the same statements may succeed at once. XX000 is "tuple concurrently updated" or "deleted".
+func raced(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR" &&
+		(answer.Code == "XX000" || answer.Code == "40001" || answer.Code == "40P01")
+}
+
 // mask is a text that no error may hold, and what is shown instead.
 type mask struct{ secret, shown string }
 
@@ -97,7 +105,7 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 	for _, m := range masks {
 		pairs = append(pairs, m.secret, m.shown)
 	}
-	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text), collided: collided(err)}
+	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text)}
 	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, cause) {
 			clean.cause = cause
@@ -108,9 +116,8 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 
 // cleanError does not wrap the driver's error, whose fields quote statements.
 type cleanError struct {
-	text     string
-	cause    error // a context's error or nil
-	collided bool  // somebody else changed the same rows
+	text  string
+	cause error // a context's error or nil
 }
 
 func (e *cleanError) Error() string { return e.text }

@@ -84,11 +84,11 @@ func TestSuiteAsSuperuser(t *testing.T) {
 // The connection's user is what a managed service offers: it may make roles and owns the database.
 func TestSuiteAsOwner(t *testing.T) {
 	t.Parallel()
-	sharedServer(t).Exec(t, "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'owner-password'")
+	owner, password := newRole(t, sharedServer(t), "CREATEROLE")
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness {
 		db := sharedServer(t).Scratch(t)
-		db.Exec(t, "GRANT CREATE ON SCHEMA public TO owner; SET ROLE owner; "+fiveTables)
-		return harness(t, db, "owner", "owner-password")
+		db.Exec(t, "GRANT CREATE ON SCHEMA public TO "+owner+"; SET ROLE "+owner+"; "+fiveTables)
+		return harness(t, db, owner, password)
 	})
 }
 
@@ -209,6 +209,14 @@ func open(t testing.TB, s plugins.Settings) plugins.Database {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// newRole makes a role by hand, of a name that no other test has.
+func newRole(t testing.TB, s *testdb.Server, options string) (name, password string) {
+	t.Helper()
+	name, password = "role_"+strings.ToLower(secret.Random(secret.Base62, 20).Reveal()), secret.Random(secret.Base62, 20).Reveal()
+	s.Exec(t, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s' %s", name, password, options))
+	return name, password
 }
 
 func newUser(statements ...string) plugins.User {

@@ -207,10 +207,10 @@ func setTLS(pool *pgxpool.Config, ca, certificate, key string) error {
 	conn.TLSConfig = apply(conn.TLSConfig, conn.Host)
 	// With sslmode=prefer and the like a host has a second entry without TLS.
 	fallbacks := conn.Fallbacks[:0]
-	seen := map[string]bool{net(conn.Host, conn.Port): true}
+	seen := map[string]bool{address(conn.Host, conn.Port): true}
 	for _, f := range conn.Fallbacks {
-		if address := net(f.Host, f.Port); !seen[address] {
-			seen[address] = true
+		if a := address(f.Host, f.Port); !seen[a] {
+			seen[a] = true
 			f.TLSConfig = apply(f.TLSConfig, f.Host)
 			fallbacks = append(fallbacks, f)
 		}
@@ -219,7 +219,7 @@ func setTLS(pool *pgxpool.Config, ca, certificate, key string) error {
 	return nil
 }
 
-func net(host string, port uint16) string { return host + ":" + strconv.Itoa(int(port)) }
+func address(host string, port uint16) string { return host + ":" + strconv.Itoa(int(port)) }
 
 func stringSetting(s plugins.Settings, name string) (string, error) {
 	switch v := s[name].(type) {

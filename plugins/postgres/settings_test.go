@@ -61,7 +61,9 @@ func TestOpenAccepts(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t)
 	const odd = `p a'ss\w/o:r@d%41`
-	s.Exec(t, `CREATE ROLE "odd user" LOGIN PASSWORD 'p a''ss\w/o:r@d%41'`)
+	plain, _ := newRole(t, s, "")
+	user := "odd " + plain
+	s.Exec(t, fmt.Sprintf(`ALTER ROLE %s RENAME TO "%s"; ALTER ROLE "%[2]s" PASSWORD 'p a''ss\w/o:r@d%%41'`, plain, user))
 	host, port, _ := strings.Cut(s.Addr, ":")
 	keys := fmt.Sprintf("host=%s port=%s dbname=%s sslmode=disable", host, port, s.Database)
 	for _, test := range []struct {
@@ -72,9 +74,9 @@ func TestOpenAccepts(t *testing.T) {
 		{"URL", plugins.Settings{"connection_url": fmt.Sprintf(templateURL, s.Addr, s.Database)}, 4},
 		{"other scheme", plugins.Settings{"connection_url": strings.Replace(fmt.Sprintf(templateURL, s.Addr, s.Database), "postgresql", "postgres", 1)}, 4},
 		{"escaped by the operator", plugins.Settings{"connection_url": fmt.Sprintf(templateURL, s.Addr, s.Database), "disable_escaping": true,
-			"username": "odd%20user", "password": strings.ReplaceAll(url.QueryEscape(odd), "+", "%20")}, 4},
+			"username": "odd%20" + plain, "password": strings.ReplaceAll(url.QueryEscape(odd), "+", "%20")}, 4},
 		{"keys and values", plugins.Settings{"connection_url": keys + " user='{{username}}' password='{{password}}'"}, 4},
-		{"literal", plugins.Settings{"connection_url": (&url.URL{Scheme: "postgresql", User: url.UserPassword("odd user", odd), Host: s.Addr, Path: s.Database, RawQuery: "sslmode=disable"}).String(),
+		{"literal", plugins.Settings{"connection_url": (&url.URL{Scheme: "postgresql", User: url.UserPassword(user, odd), Host: s.Addr, Path: s.Database, RawQuery: "sslmode=disable"}).String(),
 			"username": nil, "password": nil}, 4},
 		{"numbers", plugins.Settings{"connection_url": fmt.Sprintf(templateURL, s.Addr, s.Database), "max_open_connections": json.Number("7"),
 			"max_idle_connections": json.Number("-1"), "max_connection_lifetime": json.Number("60"), "disable_escaping": false}, 7},
@@ -84,7 +86,7 @@ func TestOpenAccepts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for name, value := range map[string]any{"username": "odd user", "password": odd} {
+			for name, value := range map[string]any{"username": user, "password": odd} {
 				if _, set := test.settings[name]; !set {
 					test.settings[name] = value
 				}
