@@ -21,24 +21,17 @@ import (
 // for role and connection; 1 database transaction; 2 audit lines.
 func BenchmarkIssue(b *testing.B) {
 	for _, r := range recipes {
+		db := database(b)
+		limit, srv := pool(b, db), server(b, db)
 		for _, clients := range []int{1, 8, 32} {
-			db := database(b)
-			limit, srv := pool(b, db), server(b, db)
-			b.Run(fmt.Sprintf("%s/clients=%d/limit", r.name, clients), func(b *testing.B) {
-				clear := remember(b, db)
-				measure(b, clients, "creds", func(ctx context.Context, i int) error { return bareCreate(ctx, limit, r, name(b, i)) })
-				clear()
-			})
-			b.Run(fmt.Sprintf("%s/clients=%d/leasehold", r.name, clients), func(b *testing.B) {
-				clear := remember(b, db)
-				measure(b, clients, "creds", func(context.Context, int) error {
-					_, err := srv.Root(http.MethodGet, "database/creds/"+r.name, nil)
-					return err
-				})
-				if _, err := srv.Root(http.MethodPut, "sys/leases/revoke-prefix/database", map[string]any{"sync": true}); err != nil {
-					b.Fatal(err)
-				}
-				clear()
+			b.Run(fmt.Sprintf("%s/clients=%d", r.name, clients), func(b *testing.B) {
+				compare(b, clients, "creds",
+					func(ctx context.Context, i int) error { return bareCreate(ctx, limit, r, name(b, i)) },
+					func(context.Context, int) error {
+						_, err := srv.Root(http.MethodGet, "database/creds/"+r.name, nil)
+						return err
+					})
+				clear(b, db, srv)
 			})
 		}
 	}
@@ -55,16 +48,15 @@ func BenchmarkRevoke(b *testing.B) {
 			limit, srv := pool(b, db), server(b, db)
 			spread(b, alive, func(i int) error { return bareCreate(b.Context(), limit, r, fmt.Sprintf("alive-%d", i)) })
 			for _, clients := range []int{1, 8} {
-				b.Run(fmt.Sprintf("%s/alive=%d/clients=%d/limit", r.name, alive, clients), func(b *testing.B) {
+				b.Run(fmt.Sprintf("%s/alive=%d/clients=%d", r.name, alive, clients), func(b *testing.B) {
 					spread(b, b.N, func(i int) error { return bareCreate(b.Context(), limit, r, name(b, i)) })
-					measure(b, clients, "revocations", func(ctx context.Context, i int) error { return bareDrop(ctx, limit, r, name(b, i)) })
-				})
-				b.Run(fmt.Sprintf("%s/alive=%d/clients=%d/leasehold", r.name, alive, clients), func(b *testing.B) {
 					ids := issued(b, srv, r, b.N)
-					measure(b, clients, "revocations", func(_ context.Context, i int) error {
-						_, err := srv.Root(http.MethodPut, "sys/leases/revoke", map[string]any{"lease_id": ids[i], "sync": true})
-						return err
-					})
+					compare(b, clients, "revocations",
+						func(ctx context.Context, i int) error { return bareDrop(ctx, limit, r, name(b, i)) },
+						func(_ context.Context, i int) error {
+							_, err := srv.Root(http.MethodPut, "sys/leases/revoke", map[string]any{"lease_id": ids[i], "sync": true})
+							return err
+						})
 				})
 			}
 		}
@@ -73,13 +65,15 @@ func BenchmarkRevoke(b *testing.B) {
 
 func name(b *testing.B, i int) string { return fmt.Sprintf("bare-%d-%d", b.N, i) }
 
-// remember returns what drops the users that a measurement leaves, so that each begins with none.
-func remember(b *testing.B, db *testdb.Server) (clear func()) {
-	return func() {
-		db.Exec(b, `DO $$ DECLARE r record; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'bare-%' LOOP
-			EXECUTE format('DROP OWNED BY %I', r.rolname); EXECUTE format('DROP ROLE %I', r.rolname); END LOOP; END $$`)
-		db.Exec(b, `VACUUM FULL pg_class`)
+// clear drops the users that a measurement leaves, so that each begins with none.
+func clear(b *testing.B, db *testdb.Server, srv *proctest.Server) {
+	b.Helper()
+	if _, err := srv.Root(http.MethodPut, "sys/leases/revoke-prefix/database", map[string]any{"sync": true}); err != nil {
+		b.Fatal(err)
 	}
+	db.Exec(b, `DO $$ DECLARE r record; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'bare-%' LOOP
+		EXECUTE format('DROP OWNED BY %I', r.rolname); EXECUTE format('DROP ROLE %I', r.rolname); END LOOP; END $$`)
+	db.Exec(b, `VACUUM FULL pg_class`)
 }
 
 // bareCreate is the limit: one transaction, ordered by an advisory lock where rights on objects are given, because without it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -60,7 +61,7 @@ func fill(b *testing.B, srv *proctest.Server, n int) {
 	defer func() { must(b, st.Close()) }()
 	key, err := base64.StdEncoding.DecodeString(srv.UnsealKey)
 	must(b, err)
-	if _, err := seal.New(st, nil).Unseal(b.Context(), key); err != nil {
+	if _, err := seal.New(st, slog.New(slog.DiscardHandler)).Unseal(b.Context(), key); err != nil {
 		b.Fatal(err)
 	}
 	leases, err := lease.New(lease.Config{

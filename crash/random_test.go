@@ -35,7 +35,7 @@ func TestRandomKills(t *testing.T) {
 			dice := rand.New(rand.NewPCG(dice.Uint64(), 0))
 			load.Go(func() { r.work(dice, stop) })
 		}
-		r.awaitAnswers(dice.IntN(40))
+		r.awaitAnswers(dice.IntN(25))
 		<-time.After(time.Duration(dice.IntN(30)) * time.Millisecond) // the moment of death is the dice's
 		r.srv.Kill()
 		close(stop)
