@@ -1,13 +1,12 @@
 # Everything a developer types. `make test` and `make demo` install the Debian packages that are missing.
 
 GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED = 0
 
 .PHONY: build test soak fuzz bench demo packages lint clean
 
 build: ## one static binary
-	$(GO) build -trimpath -o bin/leasehold .
+	$(GO) build -o bin/leasehold .
 
 packages: ## the servers and clients that tests and demo run against
 	./scripts/packages.sh
