@@ -290,6 +290,22 @@ func TestRefusedRevocation(t *testing.T) {
 		w.wantUsers()
 		w.wantLeases(0)
 	})
+	t.Run("what was meant for the log is not shown", func(t *testing.T) {
+		t.Parallel()
+		for _, err := range []error{
+			errs.New(errs.Unavailable, "no").Because(errors.New("canary")), fmt.Errorf("canary: %w", lease.ErrUnreachable), errors.New("canary"),
+		} {
+			w := newWorld(t)
+			r := w.issue()
+			w.target.setFail(err)
+			w.clock.Advance(time.Hour)
+			w.reap()
+			got, lookup := w.leases.Lookup(t.Context(), r.ID)
+			if lookup != nil || got.Failure == "" || strings.Contains(got.Failure, "canary") {
+				t.Errorf("%v: shown as %q, %v", err, got.Failure, lookup)
+			}
+		}
+	})
 	t.Run("an unknown outcome stays with the reaper", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"leasehold/internal/errs"
 	"leasehold/store"
 )
 
@@ -267,7 +268,7 @@ func (m *Manager) returnClaim(ctx context.Context, r Record, cause error) {
 // note seals what went wrong and lets write store it.
 func (m *Manager) note(ctx context.Context, r Record, cause error, write func(tx *store.Tx, failure []byte) error) {
 	err := m.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		failure, err := tx.Seal(failureCell(r.ID), []byte(cause.Error()))
+		failure, err := tx.Seal(failureCell(r.ID), []byte(told(cause)))
 		if err != nil {
 			return err
 		}
@@ -276,6 +277,20 @@ func (m *Manager) note(ctx context.Context, r Record, cause error, write func(tx
 	if err != nil && !errors.Is(err, store.ErrSealed) {
 		m.Log.Warn("a failed revocation could not be noted; the lease is due again when its claim runs out", "lease_id", r.ID, "error", err)
 	}
+}
+
+// told is what whoever looks a lease up may read of a failed revocation: the text that was meant to be shown. What lies behind
+// it is for the log.
+func told(cause error) string {
+	if e := errs.From(cause); e != nil {
+		return e.Text
+	}
+	for _, class := range []error{ErrUnreachable, ErrUnknown} {
+		if errors.Is(cause, class) {
+			return class.Error()
+		}
+	}
+	return "internal error: the server's log says more"
 }
 
 func (m *Manager) isParked(target int64) bool {
