@@ -24,6 +24,7 @@ import (
 	"leasehold/plugins/postgres"
 	"leasehold/server/config"
 	"leasehold/store"
+	pgstore "leasehold/store/postgres"
 	"leasehold/store/seal"
 	"leasehold/store/sqlite"
 )
@@ -57,21 +58,43 @@ func compose(ctx context.Context, cfg *config.Config, opts Options, now clock.Cl
 	return p, nil
 }
 
-// openStore opens the SQLite file of the configuration, making its directory, or a store that is not kept.
+// openStore opens the storage of the configuration: a PostgreSQL database, an SQLite file, or a store that is not kept.
 func (p *parts) openStore(ctx context.Context, cfg *config.Config, now clock.Clock) error {
-	file := cfg.Storage.File()
-	if file != "" {
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			return fmt.Errorf("make the storage directory: %w", err)
+	dialect, err := dialectOf(cfg.Storage)
+	if err != nil {
+		return err
+	}
+	for try := int64(0); ; try++ {
+		p.store, err = store.Open(ctx, store.Config{Dialect: dialect, Clock: now, Migrations: Migrations()})
+		if err == nil || try >= cfg.Storage.ConnectRetries || !errors.Is(err, store.ErrUnreachable) {
+			return err
+		}
+		p.log.Warn("the storage cannot be reached yet", "error", err, "tries_left", cfg.Storage.ConnectRetries-try)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(connectPause):
 		}
 	}
-	var err error
-	p.store, err = store.Open(ctx, store.Config{
-		Dialect:    sqlite.New(sqlite.Config{Path: file}),
-		Clock:      now,
-		Migrations: Migrations(),
-	})
-	return err
+}
+
+// connectPause is the time between two tries to reach the storage at the start.
+const connectPause = time.Second
+
+// dialectOf is the database of a storage. An SQLite file's directory is made.
+func dialectOf(s config.Storage) (store.Dialect, error) {
+	if s.Shared() {
+		return pgstore.New(pgstore.Config{
+			URL: s.URL, Schema: s.Schema, MaxConns: int(s.MaxConns), MaxIdleConns: int(s.MaxIdleConns),
+		}), nil
+	}
+	file := s.File()
+	if file != "" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return nil, fmt.Errorf("make the storage directory: %w", err)
+		}
+	}
+	return sqlite.New(sqlite.Config{Path: file}), nil
 }
 
 // Migrations are the tables of every package that keeps some.

@@ -48,6 +48,16 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 
 var readOnly = &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}
 
+// Claim is Update for work that takes rows by [Tx.ClaimSuffix], or changes rows by their keys and versions: each statement
+// sees what others have committed until then, and waits for nobody who merely reads. What fn decides on may have changed
+// when it writes, so each write repeats its condition.
+func (s *Store) Claim(ctx context.Context, fn func(*Tx) error) error {
+	if s.writer == nil {
+		return s.updateRemote(ctx, sql.LevelReadCommitted, fn)
+	}
+	return s.Update(ctx, fn)
+}
+
 // Update runs fn in a serialisable transaction, and returns once it is durable. fn may run again: no I/O in it but tx,
 // and no change to captured variables that is not undone at its top; on SQLite an Update inside it would wait for
 // itself. Calls that wait at the same moment may share a commit.
@@ -56,7 +66,7 @@ var readOnly = &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead
 // fails just then, nobody can tell.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	if s.writer == nil {
-		return s.updateRemote(ctx, fn)
+		return s.updateRemote(ctx, sql.LevelSerializable, fn)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -109,9 +119,9 @@ func (s *Store) updateMember(ctx context.Context, b *batch, fn func(*Tx) error) 
 //
 // Whoever has collided waits for its node's others that have, and runs again without them: many that want the same rows
 // would otherwise keep each other from ever finishing.
-func (s *Store) updateRemote(ctx context.Context, fn func(*Tx) error) error {
+func (s *Store) updateRemote(ctx context.Context, isolation sql.IsolationLevel, fn func(*Tx) error) error {
 	const attempts = 40
-	opts := &sql.TxOptions{Isolation: sql.LevelSerializable}
+	opts := &sql.TxOptions{Isolation: isolation}
 	err := s.runRemote(ctx, s.write, opts, fn)
 	if err == nil || !s.dialect.Retryable(err) {
 		return err
@@ -138,8 +148,14 @@ func (s *Store) updateRemote(ctx context.Context, fn func(*Tx) error) error {
 	return fmt.Errorf("gave up after %d collisions: %w", attempts, err)
 }
 
+// remotePatience is how long one transaction of a database server may take. Nothing is waited for inside one, so that only a
+// server that hangs comes near it.
+const remotePatience = 30 * time.Second
+
 // runRemote runs fn in a transaction of a database server.
 func (s *Store) runRemote(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(*Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, remotePatience)
+	defer cancel()
 	sqlTx, err := db.BeginTx(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)

@@ -21,6 +21,8 @@ var (
 	ErrTampered = keyring.ErrTampered
 	// ErrConflict says that a unique constraint refused a row.
 	ErrConflict = errors.New("the row exists already")
+	// ErrUnreachable says that Open found no database to speak to.
+	ErrUnreachable = errors.New("the database cannot be reached")
 )
 
 // Config opens a store. All fields are required.
@@ -138,6 +140,9 @@ func (s *Store) ID() string { return s.id }
 
 // Clock is the clock that the store was opened with.
 func (s *Store) Clock() clock.Clock { return s.clock }
+
+// Shared reports whether other nodes may use the store at the same time.
+func (s *Store) Shared() bool { return !s.dialect.Embedded() }
 
 // Dialect is the name of the database: "sqlite" or "postgresql".
 func (s *Store) Dialect() string { return s.dialect.Name() }

@@ -47,10 +47,19 @@ type Config struct {
 
 // Storage is where the server keeps everything.
 type Storage struct {
-	Type string      // sqlite, file, raft, inmem or postgresql, as configured; sys/seal-status shows it
-	Path string      // sqlite: the file; file and raft: the directory
-	URL  secret.Text // postgresql
+	Type string // sqlite, file, raft, inmem or postgresql, as configured; sys/seal-status shows it
+	Path string // sqlite: the file; file and raft: the directory
+
+	// The rest is for postgresql alone.
+	URL            secret.Text // a connection URL or keyword=value string; TLS, too, is configured in it
+	Schema         string      // where the tables are; "": where the connection's search_path leads
+	MaxConns       int64       // connections of this node; 0: the store's default
+	MaxIdleConns   int64       // how many of them stay open when idle; 0: all
+	ConnectRetries int64       // how often the first connection is tried again
 }
+
+// Shared reports whether several nodes may use the storage at the same time.
+func (s Storage) Shared() bool { return s.Type == "postgresql" }
 
 // DatabaseFile is the name of the SQLite file in the directory of storage types file and raft.
 const DatabaseFile = "leasehold.db"
@@ -180,9 +189,17 @@ func (c *Config) Validate() error {
 			return refuse("storage %q: path is needed", c.Storage.Type)
 		}
 	case "postgresql":
-		return refuse(`storage "postgresql" is not supported by this version: use "file" or "sqlite"`)
+		if c.Storage.URL.Empty() {
+			return refuse(`storage "postgresql": connection_url is needed, such as: connection_url = "postgresql://leasehold@db.example.com/leasehold?sslmode=verify-full"`)
+		}
+		for key, n := range map[string]int64{"max_parallel": c.Storage.MaxConns, "max_idle_connections": c.Storage.MaxIdleConns,
+			"max_connect_retries": c.Storage.ConnectRetries} {
+			if n < 0 || n > 10000 {
+				return refuse("storage \"postgresql\": %s must be between 0 and 10000", key)
+			}
+		}
 	default:
-		return refuse("storage %q is not known: use file, sqlite, raft or inmem", c.Storage.Type)
+		return refuse("storage %q is not known: use postgresql, file, sqlite, raft or inmem", c.Storage.Type)
 	}
 	if c.SealType != "shamir" {
 		return refuse("seal %q is not supported: the only one is shamir", c.SealType)

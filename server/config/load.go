@@ -181,8 +181,11 @@ func (l *loader) storage(n node) error {
 	case "inmem":
 		idle = []string{"path"}
 	case "postgresql":
-		known["connection_url"] = secretField(&s.URL)
-		idle = []string{"table", "max_parallel", "max_idle_connections", "ha_enabled", "ha_table", "skip_create_table", "max_connect_retries"}
+		known = fields{
+			"connection_url": secretField(&s.URL), "schema": textField(&s.Schema), "max_parallel": intField(&s.MaxConns),
+			"max_idle_connections": intField(&s.MaxIdleConns), "max_connect_retries": intField(&s.ConnectRetries),
+		}
+		idle = []string{"table", "ha_enabled", "ha_table", "skip_create_table"} // there is no such table, and nodes are always many
 	}
 	if err := l.decode(fmt.Sprintf("storage %q: ", s.Type), e.value.entries, known, idle); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,10 +19,15 @@ import (
 
 // Config says where the database is.
 type Config struct {
-	// URL is a connection URL or a keyword=value string, with everything that libpq knows, PG* variables included.
+	// URL is a connection URL or a keyword=value string, with everything that libpq knows, PG* variables included. It may
+	// name several hosts: the one that takes writes is used, so that a standby may be promoted.
 	URL secret.Text
+	// Schema is where the tables are, made when it is missing; "": where the connection's search_path leads.
+	Schema string
 	// MaxConns is how many connections this node opens, half of them for Updates; 0: 20, and at least 4.
 	MaxConns int
+	// MaxIdleConns is how many of them stay open when idle; 0: all.
+	MaxIdleConns int
 	// Clock replaces the database's clock, for tests that move time; nil: the database's.
 	Clock clock.Clock
 }
@@ -30,8 +36,13 @@ const (
 	// schemaLock is the advisory lock under which nodes migrate: "leasehold" cut to eight bytes.
 	schemaLock = int64(0x6c65617365686f6c)
 
-	// A node that dies without closing its connections holds locks no longer than this.
-	idleInTransaction = "60000" // milliseconds
+	// A node that stops in the middle of a transaction, or dies without closing its connections, holds locks no longer than
+	// this. Nothing is waited for inside a transaction, so a living node never comes near it.
+	idleInTransaction = "10000" // milliseconds
+
+	// How long it takes to notice that the network, or the server's machine, is gone.
+	connectTimeout = 5 * time.Second
+	silence        = 10 * time.Second
 )
 
 // New makes the dialect. It connects in store.Open.
@@ -56,31 +67,56 @@ func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 	for name, value := range map[string]string{
 		"application_name":                    "leasehold",
 		"idle_in_transaction_session_timeout": idleInTransaction,
-		// A sequential scan locks the whole table against serialisable writers, and the planner likes it for small
-		// tables. In a mix of issues, claims and token changes this took collisions from 17 to 7 in a hundred.
-		"enable_seqscan": "off",
 	} {
 		if _, set := cfg.RuntimeParams[name]; !set {
 			cfg.RuntimeParams[name] = value
 		}
 	}
+	if d.cfg.Schema != "" {
+		cfg.RuntimeParams["search_path"] = pgx.Identifier{d.cfg.Schema}.Sanitize()
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	cfg.DialFunc = dial
+	if cfg.ValidateConnect == nil {
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	updates := max(2, d.cfg.MaxConns/2)
-	write, read = connect(*cfg, updates), connect(*cfg, max(2, d.cfg.MaxConns-updates))
+	write, read = d.connect(*cfg, updates), d.connect(*cfg, max(2, d.cfg.MaxConns-updates))
 	if err := write.PingContext(ctx); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("connect: %w", err), write.Close(), read.Close())
+		return nil, nil, errors.Join(fmt.Errorf("connect: %w: %w", store.ErrUnreachable, err), write.Close(), read.Close())
 	}
 	return write, read, nil
 }
 
-func connect(cfg pgx.ConnConfig, connections int) *sql.DB {
+// dial notices within seconds that the other side is gone, as after a cut or a machine's death.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence / 2, Interval: time.Second, Count: 5}}
+	d.Control = limitSilence
+	return d.DialContext(ctx, network, address)
+}
+
+func (d *dialect) connect(cfg pgx.ConnConfig, connections int) *sql.DB {
 	db := stdlib.OpenDB(cfg, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		// A sequential scan locks the whole table against serialisable writers, and the planner likes it for small
+		// tables. In a mix of issues, claims and token changes this took collisions from 17 to 7 in a hundred. Engines
+		// that only speak PostgreSQL's protocol may not know it, and do without.
+		var refused *pgconn.PgError
+		if _, err := conn.Exec(ctx, `select set_config('enable_seqscan', 'off', false)`); err != nil && !errors.As(err, &refused) {
+			return err
+		}
 		// An acknowledged commit has to survive, whatever the server's default is. Stricter settings are kept.
 		_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'on', false)
 			where current_setting('synchronous_commit') = 'off'`)
 		return err
 	}))
 	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
+	idle := connections
+	if d.cfg.MaxIdleConns > 0 {
+		idle = min(idle, max(1, d.cfg.MaxIdleConns/2))
+	}
+	db.SetMaxIdleConns(idle)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db
 }
@@ -107,7 +143,18 @@ func (d *dialect) Now(ctx context.Context, tx *sql.Tx) (time.Time, error) {
 }
 
 func (d *dialect) LockSchema(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock($1)`, schemaLock)
+	if _, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock($1)`, schemaLock); err != nil {
+		return err
+	}
+	if d.cfg.Schema == "" {
+		return nil
+	}
+	// Asked first: IF NOT EXISTS, too, needs the privilege to create one.
+	var there bool
+	if err := tx.QueryRowContext(ctx, `select exists (select 1 from pg_namespace where nspname = $1)`, d.cfg.Schema).Scan(&there); err != nil || there {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `create schema `+pgx.Identifier{d.cfg.Schema}.Sanitize())
 	return err
 }
 
