@@ -34,8 +34,8 @@ var own = []string{
 
 var typeWord = regexp.MustCompile(`\b[A-Z]+\b`)
 
-func (s *Store) dialectSQL(q string) string {
-	types := s.dialect.Types()
+func dialectSQL(d Dialect, q string) string {
+	types := d.Types()
 	return typeWord.ReplaceAllStringFunc(q, func(word string) string {
 		if t, ok := types[word]; ok {
 			return t
@@ -59,11 +59,11 @@ func (s *Store) migrate(ctx context.Context, migrations []Migration) error {
 	if err := numbered(migrations); err != nil {
 		return err
 	}
-	if err := s.schemaTx(ctx, func(tx *sql.Tx) error { return s.prepareOwn(ctx, tx) }); err != nil {
+	if err := schemaTx(ctx, s.write, s.dialect, func(tx *sql.Tx) error { return s.prepareOwn(ctx, tx) }); err != nil {
 		return err
 	}
 	for _, m := range migrations {
-		if err := s.schemaTx(ctx, func(tx *sql.Tx) error { return s.apply(ctx, tx, m) }); err != nil {
+		if err := schemaTx(ctx, s.write, s.dialect, func(tx *sql.Tx) error { return apply(ctx, tx, s.dialect, m) }); err != nil {
 			return fmt.Errorf("migrate %s to version %d: %w", m.Package, m.Version, err)
 		}
 	}
@@ -82,13 +82,18 @@ func numbered(migrations []Migration) error {
 	return nil
 }
 
-func (s *Store) schemaTx(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
+// beginner is a sql.DB or a sql.Conn.
+type beginner interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}
+
+func schemaTx(ctx context.Context, db beginner, d Dialect, fn func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	if err := s.dialect.LockSchema(ctx, tx); err != nil {
+	if err := d.LockSchema(ctx, tx); err != nil {
 		return fmt.Errorf("lock the schema: %w", err)
 	}
 	if err := fn(tx); err != nil {
@@ -100,12 +105,19 @@ func (s *Store) schemaTx(ctx context.Context, fn func(*sql.Tx) error) error {
 	return nil
 }
 
-// prepareOwn makes the store's own tables and its id, or reads the id and the last commit's time.
-func (s *Store) prepareOwn(ctx context.Context, tx *sql.Tx) error {
+func makeOwn(ctx context.Context, tx *sql.Tx, d Dialect) error {
 	for _, q := range own {
-		if _, err := tx.ExecContext(ctx, s.dialectSQL(q)); err != nil {
+		if _, err := tx.ExecContext(ctx, dialectSQL(d, q)); err != nil {
 			return fmt.Errorf("make the store's own tables: %w", err)
 		}
+	}
+	return nil
+}
+
+// prepareOwn makes the store's own tables and its id, or reads the id and the last commit's time. Errors: ErrHalfMoved.
+func (s *Store) prepareOwn(ctx context.Context, tx *sql.Tx) error {
+	if err := makeOwn(ctx, tx, s.dialect); err != nil {
+		return err
 	}
 	var id [16]byte
 	_, _ = rand.Read(id[:])
@@ -117,6 +129,13 @@ func (s *Store) prepareOwn(ctx context.Context, tx *sql.Tx) error {
 	if err := tx.QueryRowContext(ctx, `select value from store_meta where name = 'id'`).Scan(&s.id); err != nil {
 		return fmt.Errorf("read the store's id: %w", err)
 	}
+	var moving int
+	if err := tx.QueryRowContext(ctx, `select count(*) from store_meta where name = $1`, movingRow).Scan(&moving); err != nil {
+		return fmt.Errorf("look for an unfinished move: %w", err)
+	}
+	if moving > 0 {
+		return ErrHalfMoved
+	}
 	var last int64
 	err = tx.QueryRowContext(ctx, `select cast(value as BIGINT) from store_meta where name = 'last_commit'`).Scan(&last)
 	if err != nil {
@@ -127,7 +146,7 @@ func (s *Store) prepareOwn(ctx context.Context, tx *sql.Tx) error {
 }
 
 // apply does one step unless it was done before.
-func (s *Store) apply(ctx context.Context, tx *sql.Tx, m Migration) error {
+func apply(ctx context.Context, tx *sql.Tx, d Dialect, m Migration) error {
 	var hash string
 	err := tx.QueryRowContext(ctx, `select hash from store_migrations where package = $1 and version = $2`,
 		m.Package, m.Version).Scan(&hash)
@@ -140,7 +159,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, m Migration) error {
 		return fmt.Errorf("look for the step: %w", err)
 	}
 	for _, q := range m.SQL {
-		if _, err := tx.ExecContext(ctx, s.dialectSQL(q)); err != nil {
+		if _, err := tx.ExecContext(ctx, dialectSQL(d, q)); err != nil {
 			return err
 		}
 	}
@@ -175,6 +194,11 @@ func tables(migrations []Migration) map[string]struct{} {
 	return have
 }
 
+func newer(done step) error {
+	return fmt.Errorf("the store was written by a newer program: its %s tables are at version %d, "+
+		"which this program does not know", done.pkg, done.version)
+}
+
 // checkTables finds steps that are newer than this program, and tables that were lost.
 func (s *Store) checkTables(ctx context.Context, migrations []Migration) error {
 	known := map[step]bool{}
@@ -192,8 +216,7 @@ func (s *Store) checkTables(ctx context.Context, migrations []Migration) error {
 			return fmt.Errorf("list the steps done: %w", err)
 		}
 		if !known[done] {
-			return fmt.Errorf("the store was written by a newer program: its %s tables are at version %d, "+
-				"which this program does not know", done.pkg, done.version)
+			return newer(done)
 		}
 	}
 	if err := rows.Err(); err != nil {

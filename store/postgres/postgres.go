@@ -60,12 +60,26 @@ func (d *dialect) Embedded() bool { return false }
 func (d *dialect) Close() error   { return nil }
 
 func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
+	cfg, err := d.settings("leasehold")
+	if err != nil {
+		return nil, nil, err
+	}
+	updates := max(2, d.cfg.MaxConns/2)
+	write, read = d.connect(*cfg, updates), d.connect(*cfg, max(2, d.cfg.MaxConns-updates))
+	if err := write.PingContext(ctx); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("connect: %w: %w", store.ErrUnreachable, err), write.Close(), read.Close())
+	}
+	return write, read, nil
+}
+
+// settings are how each connection is made.
+func (d *dialect) settings(application string) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(d.cfg.URL.Reveal())
 	if err != nil {
-		return nil, nil, errors.New("the connection URL of the store cannot be parsed") // err would quote it
+		return nil, errors.New("the connection URL of the store cannot be parsed") // err would quote it
 	}
 	for name, value := range map[string]string{
-		"application_name":                    "leasehold",
+		"application_name":                    application,
 		"idle_in_transaction_session_timeout": idleInTransaction,
 	} {
 		if _, set := cfg.RuntimeParams[name]; !set {
@@ -82,12 +96,7 @@ func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 	if cfg.ValidateConnect == nil {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	updates := max(2, d.cfg.MaxConns/2)
-	write, read = d.connect(*cfg, updates), d.connect(*cfg, max(2, d.cfg.MaxConns-updates))
-	if err := write.PingContext(ctx); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("connect: %w: %w", store.ErrUnreachable, err), write.Close(), read.Close())
-	}
-	return write, read, nil
+	return cfg, nil
 }
 
 // dial notices within seconds that the other side is gone, as after a cut or a machine's death.
@@ -106,10 +115,10 @@ func (d *dialect) connect(cfg pgx.ConnConfig, connections int) *sql.DB {
 		if _, err := conn.Exec(ctx, `select set_config('enable_seqscan', 'off', false)`); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		// An acknowledged commit has to survive, whatever the server's default is. Stricter settings are kept.
-		_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'on', false)
-			where current_setting('synchronous_commit') = 'off'`)
-		return err
+		if err := durable(ctx, conn); err != nil {
+			return err
+		}
+		return d.share(ctx, conn)
 	}))
 	db.SetMaxOpenConns(connections)
 	idle := connections
@@ -119,6 +128,13 @@ func (d *dialect) connect(cfg pgx.ConnConfig, connections int) *sql.DB {
 	db.SetMaxIdleConns(idle)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db
+}
+
+// durable has an acknowledged commit survive, whatever the server's default is. Stricter settings are kept.
+func durable(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'on', false)
+		where current_setting('synchronous_commit') = 'off'`)
+	return err
 }
 
 func (d *dialect) Types() map[string]string {
