@@ -27,6 +27,7 @@ import (
 	pgstore "leasehold/store/postgres"
 	"leasehold/store/seal"
 	"leasehold/store/sqlite"
+	"leasehold/transit"
 )
 
 // drivers are the target databases that this program speaks to, by plugin_name.
@@ -100,7 +101,7 @@ func dialectOf(s config.Storage) (store.Dialect, error) {
 // Migrations are the tables of every package that keeps some.
 func Migrations() []store.Migration {
 	return slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations(),
-		kvcompat.Migrations())
+		kvcompat.Migrations(), transit.Migrations())
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
@@ -111,6 +112,10 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		return err
 	}
 	cubbyhole := kvcompat.NewCubbyhole(p.store)
+	cipher, err := transit.New(transit.Config{Store: p.store, MountLive: mountLive})
+	if err != nil {
+		return err
+	}
 	tokens, err := auth.New(auth.Config{
 		Store: p.store,
 		DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
@@ -161,6 +166,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	}
 	p.engines = map[string]engine.Engine{
 		database.Kind: p.database, kvcompat.Kind: keyValues, kvcompat.OldKind: keyValues, kvcompat.CubbyholeKind: cubbyhole,
+		transit.Kind: cipher,
 	}
 	p.broker, err = broker.New(broker.Config{
 		Store:       p.store,

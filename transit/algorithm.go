@@ -1,0 +1,102 @@
+package transit
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"leasehold/internal/secret"
+)
+
+// algorithm is a type of key. Two kinds differ in what is stored as their secret: symmetric types have newAEAD or are
+// bytes for HMAC, and their secret is those bytes; all others have a key pair, and their secret is its PKCS #8 form.
+type algorithm struct {
+	name  string // on the wire
+	label string // of a version's public key, on the wire; empty: there is none
+
+	encrypts bool
+	derives  bool // can be made with derived = true
+	signs    bool
+	hashes   bool // signs a digest, not the message itself
+
+	keyBytes int // of a symmetric key; 0: the key says, or it has a pair
+	newAEAD  func(key []byte) (cipher.AEAD, error)
+	curve    elliptic.Curve
+	bits     int // of an RSA modulus
+}
+
+func aesGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+const (
+	defaultAlgorithm = "aes256-gcm96"
+	hmacAlgorithm    = "hmac"
+	ed25519Algorithm = "ed25519"
+)
+
+// algorithms are the types that keys can have. Source: the wire contract's sheet on transit.
+var algorithms = byName(
+	&algorithm{name: "aes128-gcm96", encrypts: true, derives: true, keyBytes: 16, newAEAD: aesGCM},
+	&algorithm{name: defaultAlgorithm, encrypts: true, derives: true, keyBytes: 32, newAEAD: aesGCM},
+	&algorithm{name: "chacha20-poly1305", encrypts: true, derives: true, keyBytes: 32, newAEAD: chacha20poly1305.New},
+	&algorithm{name: "xchacha20-poly1305", encrypts: true, derives: true, keyBytes: 32, newAEAD: chacha20poly1305.NewX},
+	&algorithm{name: ed25519Algorithm, label: "ed25519", derives: true, signs: true},
+	&algorithm{name: "ecdsa-p256", label: "P-256", signs: true, hashes: true, curve: elliptic.P256()},
+	&algorithm{name: "ecdsa-p384", label: "P-384", signs: true, hashes: true, curve: elliptic.P384()},
+	&algorithm{name: "ecdsa-p521", label: "P-521", signs: true, hashes: true, curve: elliptic.P521()},
+	&algorithm{name: "rsa-2048", label: "rsa-2048", encrypts: true, signs: true, hashes: true, bits: 2048},
+	&algorithm{name: "rsa-3072", label: "rsa-3072", encrypts: true, signs: true, hashes: true, bits: 3072},
+	&algorithm{name: "rsa-4096", label: "rsa-4096", encrypts: true, signs: true, hashes: true, bits: 4096},
+	&algorithm{name: hmacAlgorithm},
+)
+
+func byName(list ...*algorithm) map[string]*algorithm {
+	m := make(map[string]*algorithm, len(list))
+	for _, a := range list {
+		m[a.name] = a
+	}
+	return m
+}
+
+// symmetric reports whether the secret is bare bytes.
+func (a *algorithm) symmetric() bool { return a.label == "" }
+
+// generate makes a new secret. keySize is for types whose keys have a size of their own, in bytes.
+func (a *algorithm) generate(keySize int) (secret.Bytes, error) {
+	if a.symmetric() {
+		key := make([]byte, max(a.keyBytes, keySize))
+		_, _ = rand.Read(key) // never fails: the runtime ends the process when the system has no randomness
+		return secret.NewBytes(key), nil
+	}
+	var pair any
+	var err error
+	switch {
+	case a.bits > 0:
+		pair, err = rsa.GenerateKey(rand.Reader, a.bits)
+	case a.curve != nil:
+		pair, err = ecdsa.GenerateKey(a.curve, rand.Reader)
+	default:
+		_, pair, err = ed25519.GenerateKey(rand.Reader)
+	}
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("generate a key of type %s: %w", a.name, err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(pair)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("encode a key of type %s: %w", a.name, err)
+	}
+	return secret.NewBytes(encoded), nil
+}

@@ -1,0 +1,259 @@
+package transit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"leasehold/engine"
+	"leasehold/internal/errs"
+	"leasehold/store"
+)
+
+// The sizes of HMAC keys in bytes.
+const (
+	minKeySize = 32
+	maxKeySize = 512
+)
+
+const minRotatePeriod = time.Hour
+
+var errRotatePeriod = errs.New(errs.Invalid, "auto rotate period must be 0 to disable or at least an hour")
+
+// check says whether a key can be made with these settings.
+//
+// Errors: Invalid, Fault. Source: recording transit-keys.
+func (k *key) check() error {
+	a := k.algorithm()
+	switch {
+	case k.Convergent && !k.Derived:
+		return errs.New(errs.Invalid, "convergent encryption requires derivation to be enabled")
+	case a == nil:
+		return errs.New(errs.Invalid, "unknown key type %s", k.Type)
+	case k.RotatePeriod != 0 && k.RotatePeriod < minRotatePeriod:
+		return errRotatePeriod
+	case k.KeySize != 0 && a.name != hmacAlgorithm:
+		return errs.New(errs.Invalid, "key_size is not valid for algorithm %s", k.Type)
+	case k.KeySize != 0 && (k.KeySize < minKeySize || k.KeySize > maxKeySize):
+		return errs.New(errs.Invalid, "invalid key_size %d", k.KeySize)
+	case k.KeySize == 0 && a.name == hmacAlgorithm:
+		return errs.Framed(errs.Fault, "invalid key size for HMAC key, must be between %d and %d bytes", minKeySize, maxKeySize)
+	}
+	return k.checkDerivation()
+}
+
+func (k *key) checkDerivation() error {
+	if a := k.algorithm(); (k.Derived && !a.derives) || (k.Convergent && !a.encrypts) {
+		return errs.Framed(errs.Fault, "key derivation and convergent encryption not supported for keys of type %s", k.Type)
+	}
+	return nil
+}
+
+// create makes a key, or returns the one that has its name already, whatever its settings are.
+func (e *Engine) create(ctx context.Context, r *engine.Request, k *key) (*key, error) {
+	first, err := newMaterial(k.algorithm(), k.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	var made *key
+	err = e.update(ctx, r.Mount, func(s shelf) (err error) {
+		if made, err = s.find(k.name); made != nil || err != nil {
+			return err
+		}
+		copied := *k
+		made = &copied
+		return s.insert(made, first)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create a key: %w", err)
+	}
+	return made, nil
+}
+
+func (e *Engine) createKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	k := &key{name: f.Text("name"), settings: settings{
+		Type: f.Text("type"), KeySize: f.Int("key_size"), Derived: f.Bool("derived"), Convergent: f.Bool("convergent_encryption"),
+		Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
+		RotatePeriod: f.Duration("auto_rotate_period"),
+	}}
+	if k.Type == "" {
+		k.Type = defaultAlgorithm
+	}
+	if _, err := decodeField(f.Text("context")); err != nil {
+		return nil, err
+	}
+	if found, err := e.showKey(ctx, r, f); found != nil || err != nil {
+		return found, err // and no key pair is generated for nothing
+	}
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	if _, err := e.create(ctx, r, k); err != nil {
+		return nil, err
+	}
+	return e.showKey(ctx, r, f)
+}
+
+// showKey is the key object; nil: there is no such key.
+func (e *Engine) showKey(ctx context.Context, r *engine.Request, f *engine.Fields) (resp *engine.Response, err error) {
+	derivation, err := decodeField(f.Text("context"))
+	if err != nil {
+		return nil, err
+	}
+	err = e.view(ctx, r.Mount, func(s shelf) error {
+		k, err := s.find(f.Text("name"))
+		if k == nil || err != nil {
+			return err
+		}
+		resp, err = s.show(k, derivation)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read a key: %w", err)
+	}
+	return resp, nil
+}
+
+func (e *Engine) keyExists(ctx context.Context, r *engine.Request, f *engine.Fields) (found bool, err error) {
+	err = e.view(ctx, r.Mount, func(s shelf) error {
+		k, err := s.find(f.Text("name"))
+		found = k != nil
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for a key: %w", err)
+	}
+	return found, nil
+}
+
+func (e *Engine) listKeys(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	var names []string
+	err := e.view(ctx, r.Mount, func(s shelf) (err error) {
+		names, err = s.names()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	if after := f.Text("after"); after != "" {
+		from, found := slices.BinarySearch(names, after)
+		if found {
+			from++
+		}
+		names = names[from:]
+	}
+	if limit := f.Int("limit"); limit > 0 && limit < len(names) {
+		names = names[:limit]
+	}
+	return &engine.Response{Data: map[string]any{"keys": names}}, nil
+}
+
+// change changes a key in a transaction and returns its object then. fn may run again. missing is the refusal when there
+// is no such key; a key that was soft-deleted is changed only when softly says so.
+func (e *Engine) change(ctx context.Context, r *engine.Request, name string, missing error, softly bool,
+	fn func(s shelf, k *key) error) (resp *engine.Response, err error) {
+	err = e.update(ctx, r.Mount, func(s shelf) error {
+		k, err := s.find(name)
+		switch {
+		case err != nil:
+			return err
+		case k == nil:
+			return missing
+		case k.SoftDeleted && !softly:
+			return errSoftDeleted
+		}
+		if err := fn(s, k); err != nil {
+			return err
+		}
+		resp, err = s.show(k, nil)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("change a key: %w", err)
+	}
+	return resp, nil
+}
+
+func (e *Engine) deleteKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	name := f.Text("name")
+	err := e.update(ctx, r.Mount, func(s shelf) error {
+		k, err := s.find(name)
+		switch {
+		case err != nil:
+			return err
+		case k == nil:
+			return errs.New(errs.Invalid, "error deleting policy %s: could not delete key; not found", name)
+		case !k.DeletionAllowed:
+			return errs.New(errs.Invalid, "error deleting policy %s: deletion is not allowed for this key", name)
+		}
+		_, err = s.Exec(deleteKey, k.id)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("delete a key: %w", err)
+	}
+	return nil, nil
+}
+
+// setSoftDeleted takes a key out of use, or brings it back.
+func (e *Engine) setSoftDeleted(deleted bool) engine.Handler {
+	return func(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+		name := f.Text("name")
+		return e.change(ctx, r, name, errNotNamed(name), true, func(s shelf, k *key) error {
+			k.SoftDeleted = deleted
+			return s.update(k)
+		})
+	}
+}
+
+func errNotNamed(name string) error {
+	return errs.New(errs.Invalid, "no existing key named %s could be found", name)
+}
+
+// rotate makes a new version. It is generated before the transaction, which takes it only for a key of the same type.
+//
+// Errors: Invalid (no such key), Fault (imported).
+func (e *Engine) rotate(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	name := f.Text("name")
+	missing := errs.New(errs.Invalid, "key not found")
+	l, err := e.lend(ctx, r, name, missing, func(k *key) ([]int, error) { return nil, k.demandRotatable() })
+	if err != nil {
+		return nil, err
+	}
+	next, err := newMaterial(l.algorithm(), l.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	return e.change(ctx, r, name, missing, false, func(s shelf, k *key) error {
+		if k.Type != l.Type || k.KeySize != l.KeySize {
+			return errs.New(errs.Conflict, "the key was replaced by one of another type at the same time; try again")
+		}
+		if err := k.demandRotatable(); err != nil {
+			return err
+		}
+		return s.rotate(k, next)
+	})
+}
+
+// demandRotatable refuses keys whose versions all come from elsewhere.
+func (k *key) demandRotatable() error {
+	if k.Imported && !k.AllowRotation {
+		return errs.Framed(errs.Fault, "imported key %s does not allow rotation within Leasehold", k.name)
+	}
+	return nil
+}
+
+// rotate makes m the newest version. A key is not an imported one any more then.
+func (s shelf) rotate(k *key, m material) error {
+	k.Imported = false
+	return s.add(k, m)
+}
+
+// dueAt is when the key rotates by itself, as its row has it; nil: never.
+func (k *key) dueAt() any {
+	if k.RotatePeriod == 0 || k.SoftDeleted || k.demandRotatable() != nil {
+		return nil
+	}
+	return store.Micros(store.Time(k.LatestAt).Add(k.RotatePeriod))
+}

@@ -1,0 +1,126 @@
+package transit
+
+import (
+	"crypto"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"leasehold/internal/secret"
+	"leasehold/store"
+)
+
+// material is what is stored of a version; sealed in its row.
+type material struct {
+	created time.Time
+	secret  secret.Bytes // see algorithm; empty: only the public key is known
+	public  []byte       // PKIX; only beside an empty secret
+	hmac    secret.Bytes // the key of HMACs, for types whose secret is not that key
+	chain   string       // certificates, PEM
+}
+
+// storedMaterial is the JSON form of material.
+type storedMaterial struct {
+	CreatedAt int64  `json:"created_at"`
+	Secret    []byte `json:"secret,omitempty"`
+	Public    []byte `json:"public,omitempty"`
+	HMAC      []byte `json:"hmac,omitempty"`
+	Chain     string `json:"chain,omitempty"`
+}
+
+func (m material) stored() storedMaterial {
+	return storedMaterial{
+		CreatedAt: store.Micros(m.created), Secret: m.secret.Reveal(), Public: m.public, HMAC: m.hmac.Reveal(), Chain: m.chain,
+	}
+}
+
+func (s storedMaterial) material() material {
+	return material{
+		created: store.Time(s.CreatedAt), secret: secret.NewBytes(s.Secret), public: s.Public, hmac: secret.NewBytes(s.HMAC), chain: s.Chain,
+	}
+}
+
+func (m material) encode() ([]byte, error) { return json.Marshal(m.stored()) }
+
+func decodeMaterial(encoded []byte) (material, error) {
+	var s storedMaterial
+	if json.Unmarshal(encoded, &s) != nil {
+		return material{}, errors.New("stored key material is not JSON") // the decoder's error could quote it
+	}
+	return s.material(), nil
+}
+
+// hmacBytes is the size of the HMAC keys that other types have beside their own.
+const hmacBytes = 32
+
+// newMaterial generates a version. It may take seconds for a large RSA key: not in a transaction.
+func newMaterial(a *algorithm, keySize int) (material, error) {
+	key, err := a.generate(keySize)
+	if err != nil {
+		return material{}, err
+	}
+	return a.wrap(key), nil
+}
+
+// wrap makes a version of a secret.
+func (a *algorithm) wrap(key secret.Bytes) material {
+	m := material{secret: key}
+	if a.name != hmacAlgorithm {
+		other := make([]byte, hmacBytes)
+		_, _ = rand.Read(other) // never fails
+		m.hmac = secret.NewBytes(other)
+	}
+	return m
+}
+
+// version is one version of a key, ready for use. It never changes.
+type version struct {
+	material
+	number int
+
+	aead   cipher.AEAD      // types that encrypt with one, unless the key is derived
+	signer crypto.Signer    // types with a pair; nil: only the public key is known
+	public crypto.PublicKey // types with a pair
+}
+
+// open prepares a version for use.
+func (k *key) open(number int, m material) (*version, error) {
+	v := &version{material: m, number: number}
+	a := k.algorithm()
+	var err error
+	switch {
+	case a.newAEAD != nil && !k.Derived:
+		v.aead, err = a.newAEAD(m.secret.Reveal())
+	case a.symmetric():
+	case len(m.secret.Reveal()) == 0:
+		v.public, err = x509.ParsePKIXPublicKey(m.public)
+	default:
+		v.signer, err = parsePair(m.secret)
+		if err == nil {
+			v.public = v.signer.Public()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open version %d of a key of type %s: %w", number, a.name, err)
+	}
+	return v, nil
+}
+
+var errPair = errors.New("the stored key pair cannot be read") // the parser's error could quote it
+
+// parsePair reads the PKCS #8 form of a key pair.
+func parsePair(encoded secret.Bytes) (crypto.Signer, error) {
+	pair, err := x509.ParsePKCS8PrivateKey(encoded.Reveal())
+	if err != nil {
+		return nil, errPair
+	}
+	signer, ok := pair.(crypto.Signer)
+	if !ok {
+		return nil, errPair
+	}
+	return signer, nil
+}
