@@ -127,7 +127,7 @@ func (b *Broker) GiveRekeyShare(ctx context.Context, nonce string, share []byte)
 	if !complete {
 		return o.state(required), nil, nil
 	}
-	shares, staged, err := b.barrier.StageRekey(seal.Params{Shares: o.params.Shares, Threshold: o.params.Threshold})
+	shares, staged, err := b.barrier.StageRekey(ctx, seal.Params{Shares: o.params.Shares, Threshold: o.params.Threshold})
 	if err != nil {
 		return Rekey{}, nil, fmt.Errorf("make a new unseal key: %w", err)
 	}

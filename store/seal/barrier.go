@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -16,120 +14,72 @@ import (
 	"leasehold/store/keyring"
 )
 
-// Migrations are the tables of the seal. Neither key is a cell: they are sealed by keys that are not in the keyring.
-func Migrations() []store.Migration {
-	return []store.Migration{{Package: "seal", Version: 1, SQL: []string{
-		`create table seal (
-			id BIGINT not null primary key, -- always 1: two nodes that initialise at once collide here
-			shares BIGINT not null,
-			threshold BIGINT not null,
-			root BYTES not null, -- the root key, under the unseal key
-			changed_at BIGINT not null) STRICT`,
-		`create table keyring (
-			id BIGINT not null primary key, -- always 1
-			term BIGINT not null, -- number of the newest data key
-			installed_at BIGINT not null, -- when it was added
-			keys BYTES not null) STRICT -- under the root key`,
-	}}}
-}
-
 // Barrier seals and unseals one store. Safe for concurrent use.
 type Barrier struct {
 	store *store.Store
 	log   *slog.Logger
+	seals Seals // does not change once the barrier is used
 
 	mu        sync.Mutex
 	given     parts    // guarded by mu: shares towards unsealing
 	nonce     string   // guarded by mu: names the present unsealing
 	root      *rootKey // guarded by mu: nil while sealed
 	threshold int      // guarded by mu: as last read
+	held      bool     // guarded by mu: sealed by hand, and not to be opened without shares
+	former    bool     // guarded by mu: a former Wrapper opened the store
 }
 
 type rootKey = [keyring.KeySize]byte
 
-// New makes the barrier of a store. It reads nothing.
+// New makes the barrier of a store, with Shamir's seal. It reads nothing.
 func New(st *store.Store, log *slog.Logger) *Barrier {
 	b := &Barrier{store: st, log: log}
 	st.OnUnknownKey(b.reload)
 	return b
 }
 
-// config is the row of table seal.
-type config struct {
-	Params
-	root []byte // wrapped
-}
+// Use sets the seals of the configuration. Call it before anything else.
+func (b *Barrier) Use(seals Seals) { b.seals = seals }
 
-// config reads the seal's row. Errors: ErrNotInitialized.
-func (b *Barrier) config(ctx context.Context) (config, error) {
-	var c config
-	err := b.store.View(ctx, func(tx *store.Tx) error {
-		return tx.QueryRow(`select shares, threshold, root from seal where id = 1`).Scan(&c.Shares, &c.Threshold, &c.root)
-	})
-	if errors.Is(err, store.ErrNoRow) {
-		return config{}, ErrNotInitialized
-	}
-	if err != nil {
-		return config{}, fmt.Errorf("read the seal: %w", err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.threshold = c.Threshold
-	return c, nil
-}
-
-func (b *Barrier) rootPlace() keyring.Place {
-	return keyring.Place{Store: b.store.ID(), Table: "seal", Column: "root", Key: "1"}
-}
-
-func (b *Barrier) keyringPlace() keyring.Place {
-	return keyring.Place{Store: b.store.ID(), Table: "keyring", Column: "keys", Key: "1"}
-}
-
-// unwrapRoot opens a wrapped root key with shares. Errors: ErrInvalidKey.
-func (b *Barrier) unwrapRoot(p Params, wrapped []byte, given parts) (*rootKey, error) {
-	wrapping, err := combine(b.store.ID(), p, given)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(wrapping[:])
-	plain, err := keyring.Unwrap(wrapping, b.rootPlace(), wrapped)
-	if err != nil || len(plain) != keyring.KeySize {
-		return nil, ErrInvalidKey // wrong shares and an edited row look the same
-	}
-	defer clear(plain)
-	root := new(rootKey)
-	copy(root[:], plain)
-	return root, nil
-}
+// Alone says that the configured seal opens the store without people.
+func (b *Barrier) Alone() bool { return b.seals.Current != nil }
 
 // Status says how the seal stands.
 func (b *Barrier) Status(ctx context.Context) (Status, error) {
-	c, err := b.config(ctx)
-	if err != nil && !errors.Is(err, ErrNotInitialized) {
+	r, err := b.read(ctx)
+	if errors.Is(err, ErrNotInitialized) {
+		return Status{Type: b.seals.kind(), Sealed: true, Recovery: b.Alone()}, nil
+	}
+	if err != nil {
 		return Status{}, err
 	}
-	return b.status(c), nil
+	return b.status(r), nil
 }
 
-func (b *Barrier) status(c config) Status {
+func (b *Barrier) status(r *row) Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Status{
-		Type:        "shamir",
-		Initialized: c.Shares > 0,
+	s := Status{
+		Type:        r.kind,
+		Initialized: true,
 		Sealed:      !b.store.Unlocked(),
-		Threshold:   c.Threshold,
-		Shares:      c.Shares,
+		Threshold:   r.Threshold,
+		Shares:      r.Shares,
 		Progress:    len(b.given),
 		Nonce:       b.nonce,
 	}
+	if b.moving(r) {
+		s.Type, s.Migration = b.seals.kind(), true
+	}
+	s.Recovery = s.Type != Shamir
+	return s
 }
 
-// Initialize makes the keys of a new store and returns the shares of its unseal key. seed writes what a new store
-// begins with; it can seal and open cells though the store itself stays locked. All is one transaction.
+// Initialize makes the keys of a new store and returns the shares of its unseal key, or, where the configured seal opens the
+// store by itself, of its recovery key. seed writes what a new store begins with; it can seal and open cells though the store
+// itself stays locked. All is one transaction.
 //
-// Errors: ErrInitialized, those of Params.Validate, and seed's.
+// Errors: ErrInitialized, those of Params.Validate and of the Wrapper, and seed's.
 //
 // Crash: after the commit the shares are lost with the process, and the new, useless store is to be made anew.
 func (b *Barrier) Initialize(ctx context.Context, p Params, seed func(tx *store.Tx) error) ([]secret.Bytes, error) {
@@ -139,30 +89,26 @@ func (b *Barrier) Initialize(ctx context.Context, p Params, seed func(tx *store.
 	root := new(rootKey)
 	defer clear(root[:])
 	_, _ = rand.Read(root[:]) // never fails: the runtime ends the process when the system has no randomness
-	wrapping, shares, err := newUnsealKey(b.store.ID(), p)
+	key, shares, err := newSharedKey(p)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(wrapping[:])
-	wrapped := keyring.Wrap(wrapping, b.rootPlace(), root[:])
-
-	err = b.store.Update(ctx, func(tx *store.Tx) error {
-		n, err := tx.Exec(`insert into seal (id, shares, threshold, root, changed_at) values (1, $1, $2, $3, $4)
-			on conflict (id) do nothing`, p.Shares, p.Threshold, wrapped, store.Micros(tx.Now()))
-		if err != nil {
-			return fmt.Errorf("record the seal: %w", err)
-		}
-		if n == 0 {
-			return ErrInitialized
-		}
-		k := keyring.New(tx.Now())
-		defer k.Wipe()
-		if err := b.saveKeyring(tx, root, k); err != nil {
-			return err
-		}
-		tx.UseKeyring(k)
-		return seed(tx)
-	})
+	defer key.wipe()
+	r := &row{kind: b.seals.kind(), Params: p}
+	if err = b.fill(ctx, r, root, key); err == nil {
+		err = b.store.Update(ctx, func(tx *store.Tx) error {
+			if err := r.insert(tx); err != nil {
+				return err
+			}
+			k := keyring.New(tx.Now())
+			defer k.Wipe()
+			if err := b.saveKeyring(tx, root, k); err != nil {
+				return err
+			}
+			tx.UseKeyring(k)
+			return seed(tx)
+		})
+	}
 	if err != nil {
 		wipeShares(shares)
 		return nil, err
@@ -176,67 +122,67 @@ func wipeShares(shares []secret.Bytes) {
 	}
 }
 
-// saveKeyring writes k as the store's keyring.
-func (b *Barrier) saveKeyring(tx *store.Tx, root *rootKey, k *keyring.Keyring) error {
-	plain, err := k.Encode()
-	if err != nil {
-		return fmt.Errorf("encode the keyring: %w", err)
-	}
-	defer clear(plain)
-	wrapped := keyring.Wrap(root, b.keyringPlace(), plain)
-	term, installed := k.Newest()
-	_, err = tx.Exec(`insert into keyring (id, term, installed_at, keys) values (1, $1, $2, $3)
-		on conflict (id) do update set term = excluded.term, installed_at = excluded.installed_at, keys = excluded.keys`,
-		int64(term), store.Micros(installed), wrapped)
-	if err != nil {
-		return fmt.Errorf("record the keyring: %w", err)
-	}
-	return nil
-}
-
-// loadKeyring reads the store's keyring.
-func (b *Barrier) loadKeyring(tx *store.Tx, root *rootKey) (*keyring.Keyring, error) {
-	var wrapped []byte
-	if err := tx.QueryRow(`select keys from keyring where id = 1`).Scan(&wrapped); err != nil {
-		return nil, fmt.Errorf("read the keyring: %w", err)
-	}
-	plain, err := keyring.Unwrap(root, b.keyringPlace(), wrapped)
-	if err != nil {
-		return nil, fmt.Errorf("open the keyring: %w", err)
-	}
-	defer clear(plain)
-	return keyring.Decode(plain)
-}
-
-// Unseal takes one share. A share given twice counts once. At the threshold the shares are combined and forgotten:
-// the store is open, or the error is ErrInvalidKey and progress starts over. A share of an impossible size is
-// ErrInvalidKey too, and leaves progress as it is. An open store stays as it is.
+// Unseal takes one share. A share given twice counts once. At the threshold the shares are combined and forgotten: the
+// store is open, or the error is ErrInvalidKey and progress starts over. A share of an impossible size is ErrInvalidKey
+// too, and leaves progress as it is. An open store stays as it is.
 //
-// Errors: ErrInvalidKey, ErrNotInitialized.
+// Where a Wrapper opens the store the shares are those of the recovery key: they open it again after it was sealed by hand,
+// with the Wrapper's help.
+//
+// Errors: ErrInvalidKey, ErrNotInitialized, ErrMoving, those of the Wrapper.
 func (b *Barrier) Unseal(ctx context.Context, share []byte) (Status, error) {
-	c, err := b.config(ctx)
+	return b.take(ctx, share, false)
+}
+
+// Migrate is Unseal for a store that has another seal than the configured one. At the threshold the configured seal takes
+// the former one's place, and the store is open.
+//
+// Errors: ErrInvalidKey, ErrNotInitialized, ErrNotMoving, ErrChanged, those of both Wrappers.
+func (b *Barrier) Migrate(ctx context.Context, share []byte) (Status, error) {
+	return b.take(ctx, share, true)
+}
+
+func (b *Barrier) take(ctx context.Context, share []byte, migrate bool) (Status, error) {
+	r, err := b.read(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	if b.store.Unlocked() {
-		return b.status(c), nil
+		return b.status(r), nil
 	}
-	if len(share) != c.shareSize() {
+	switch moving := b.moving(r); {
+	case migrate && !moving:
+		return Status{}, ErrNotMoving
+	case moving && !migrate:
+		return Status{}, ErrMoving
+	case len(share) != r.shareSize():
 		return Status{}, ErrInvalidKey
 	}
-	given := b.give(share, c.Threshold)
+	given := b.give(share, r.Threshold)
 	defer given.wipe()
-	if len(given) < c.Threshold {
-		return b.status(c), nil
+	if len(given) < r.Threshold {
+		return b.status(r), nil
 	}
-	root, err := b.unwrapRoot(c.Params, c.root, given)
+	key, err := combine(r.Params, given)
 	if err != nil {
 		return Status{}, err
 	}
-	if err := b.open(ctx, root); err != nil {
+	defer key.wipe()
+	root, former, err := b.rootOf(ctx, r, key)
+	if err != nil {
 		return Status{}, err
 	}
-	return b.status(c), nil
+	if migrate {
+		former = false
+		if r, err = b.move(ctx, r, root, key); err != nil {
+			clear(root[:])
+			return Status{}, err
+		}
+	}
+	if err := b.open(ctx, root, opening{former: former}); err != nil {
+		return Status{}, err
+	}
+	return b.status(r), nil
 }
 
 // give adds a share. Once there are threshold of them it takes them all out and returns them.
@@ -255,8 +201,14 @@ func (b *Barrier) give(share []byte, threshold int) parts {
 	return given
 }
 
+// opening is how the root key was got at.
+type opening struct {
+	alone  bool // without people
+	former bool // by a former Wrapper
+}
+
 // open loads the keyring and unlocks the store. It owns root.
-func (b *Barrier) open(ctx context.Context, root *rootKey) error {
+func (b *Barrier) open(ctx context.Context, root *rootKey, how opening) error {
 	var k *keyring.Keyring
 	err := b.store.View(ctx, func(tx *store.Tx) error {
 		var err error
@@ -269,12 +221,12 @@ func (b *Barrier) open(ctx context.Context, root *rootKey) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.root != nil { // another caller was faster
+	if b.root != nil || how.alone && b.held { // another caller was faster, with opening or with sealing
 		clear(root[:])
 		k.Wipe()
 		return nil
 	}
-	b.root = root
+	b.root, b.former, b.held = root, how.former, false
 	b.store.Unlock(k)
 	b.log.Info("unsealed")
 	return nil
@@ -284,6 +236,10 @@ func (b *Barrier) open(ctx context.Context, root *rootKey) error {
 func (b *Barrier) ResetUnseal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forgetLocked()
+}
+
+func (b *Barrier) forgetLocked() {
 	b.given.wipe()
 	b.nonce = ""
 }
@@ -292,86 +248,29 @@ func (b *Barrier) ResetUnseal() {
 func (b *Barrier) Seal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.given.wipe()
-	b.nonce = ""
+	b.sealLocked()
+}
+
+// Hold is Seal by hand: the store stays sealed until shares open it, or the process is started again.
+func (b *Barrier) Hold() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = true
+	b.sealLocked()
+}
+
+func (b *Barrier) heldClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.held
+}
+
+func (b *Barrier) sealLocked() {
+	b.forgetLocked()
 	b.store.Lock()
 	if b.root != nil {
 		clear(b.root[:])
 		b.root = nil
 		b.log.Info("sealed")
 	}
-}
-
-// copyRoot is a copy of the root key, for the caller to wipe. Errors: store.ErrSealed.
-func (b *Barrier) copyRoot() (*rootKey, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.root == nil {
-		return nil, store.ErrSealed
-	}
-	root := *b.root
-	return &root, nil
-}
-
-// reload reads the keyring for a transaction that met a key which another node has added.
-func (b *Barrier) reload(tx *store.Tx) (*keyring.Keyring, error) {
-	root, err := b.copyRoot()
-	if err != nil {
-		return nil, err
-	}
-	defer clear(root[:])
-	b.log.Info("keyring read again")
-	return b.loadKeyring(tx, root)
-}
-
-// Rotate adds a data key, which seals from now on. What older keys sealed stays readable. Errors: store.ErrSealed.
-func (b *Barrier) Rotate(ctx context.Context) error {
-	root, err := b.copyRoot()
-	if err != nil {
-		return err
-	}
-	defer clear(root[:])
-	var k *keyring.Keyring
-	err = b.store.Update(ctx, func(tx *store.Tx) error {
-		// Read, not taken from memory: another node may have rotated.
-		read, err := b.loadKeyring(tx, root)
-		if err != nil {
-			return err
-		}
-		k = read
-		if err := k.Rotate(tx.Now()); err != nil {
-			return err
-		}
-		return b.saveKeyring(tx, root, k)
-	})
-	if err != nil {
-		return fmt.Errorf("rotate: %w", err)
-	}
-	// Crash: the new key is in the row; the next unseal finds it.
-	present := b.store.Keyring()
-	if present == nil { // sealed meanwhile
-		k.Wipe()
-		return nil
-	}
-	if err := present.Adopt(k); err != nil && !errors.Is(err, keyring.ErrWiped) {
-		return fmt.Errorf("rotate: %w", err)
-	}
-	return nil
-}
-
-// KeyStatus is the number of the newest data key, when it was added, and how many values this process has sealed since
-// it was unsealed. Errors: store.ErrSealed.
-func (b *Barrier) KeyStatus(ctx context.Context) (term int, installed time.Time, encryptions int64, err error) {
-	present := b.store.Keyring()
-	if present == nil {
-		return 0, time.Time{}, 0, store.ErrSealed
-	}
-	var installedAt int64
-	err = b.store.View(ctx, func(tx *store.Tx) error {
-		return tx.QueryRow(`select term, installed_at from keyring where id = 1`).Scan(&term, &installedAt)
-	})
-	if err != nil {
-		return 0, time.Time{}, 0, fmt.Errorf("read the keyring's term: %w", err)
-	}
-	return term, store.Time(installedAt), present.Sealed(), nil
 }

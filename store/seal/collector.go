@@ -11,19 +11,19 @@ import (
 // concurrent use.
 type Collector struct {
 	barrier *Barrier
-	staged  *Staged // nil: the shares in force
+	staged  *Staged // nil: of the shares in force
 	nonce   string
 
 	mu    sync.Mutex
 	given parts // guarded by mu
 }
 
-// NewCollector gathers shares of the unseal key in force.
+// NewCollector gathers shares in force: of the unseal key, or of the recovery key where the store opens by itself.
 func (b *Barrier) NewCollector() *Collector {
 	return &Collector{barrier: b, nonce: uuid.NewString()}
 }
 
-// NewCollector gathers shares of the staged unseal key, to verify that they arrived.
+// NewCollector gathers shares of the staged key, to verify that they arrived.
 func (s *Staged) NewCollector() *Collector {
 	return &Collector{barrier: s.barrier, staged: s, nonce: uuid.NewString()}
 }
@@ -38,10 +38,10 @@ func (c *Collector) Progress() int {
 	return len(c.given)
 }
 
-// Required is how many shares are needed: for the unseal key in force, as it was last read.
+// Required is how many shares are needed: of those in force, as it was last read.
 func (c *Collector) Required() int {
 	if c.staged != nil {
-		return c.staged.params.Threshold
+		return c.staged.row.Threshold
 	}
 	c.barrier.mu.Lock()
 	defer c.barrier.mu.Unlock()
@@ -59,35 +59,37 @@ func (c *Collector) Reset() {
 // then the number required, and the shares are forgotten.
 //
 // Errors: ErrInvalidKey (the shares are enough and wrong: progress starts over; or this share has an impossible size:
-// progress stays), ErrNotInitialized.
+// progress stays), ErrNotInitialized, store.ErrSealed.
 func (c *Collector) Add(ctx context.Context, share []byte) (progress int, complete bool, err error) {
-	params, wrapped, err := c.target(ctx)
+	target, err := c.target(ctx)
 	if err != nil {
 		return 0, false, err
 	}
-	if len(share) != params.shareSize() {
+	if len(share) != target.shareSize() {
 		return c.Progress(), false, ErrInvalidKey
 	}
-	given, progress := c.give(share, params.Threshold)
+	given, progress := c.give(share, target.Threshold)
 	defer given.wipe()
-	if len(given) < params.Threshold {
+	if len(given) < target.Threshold {
 		return progress, false, nil
 	}
-	root, err := c.barrier.unwrapRoot(params, wrapped, given)
+	key, err := combine(target.Params, given)
 	if err != nil {
 		return 0, false, err
 	}
-	clear(root[:])
-	return params.Threshold, true, nil
+	defer key.wipe()
+	if err := c.barrier.prove(target, key); err != nil {
+		return 0, false, err
+	}
+	return target.Threshold, true, nil
 }
 
-// target is what the shares have to open.
-func (c *Collector) target(ctx context.Context) (Params, []byte, error) {
+// target is the row that the shares have to fit.
+func (c *Collector) target(ctx context.Context) (*row, error) {
 	if c.staged != nil {
-		return c.staged.params, c.staged.root, nil
+		return &c.staged.row, nil
 	}
-	present, err := c.barrier.config(ctx)
-	return present.Params, present.root, err
+	return c.barrier.read(ctx)
 }
 
 // give adds a share. Once there are threshold of them it takes them all out and returns them.

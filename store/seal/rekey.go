@@ -5,23 +5,21 @@ import (
 	"fmt"
 
 	"leasehold/internal/secret"
-	"leasehold/store"
-	"leasehold/store/keyring"
 )
 
-// Staged is a new unseal key that is not in force yet. It holds no key, only the root key as the new one wraps it.
+// Staged is a new unseal key, or recovery key, that is not in force yet. It holds no key, only the row of table seal as it
+// would be.
 type Staged struct {
 	barrier *Barrier
-	params  Params
-	root    []byte // wrapped
+	row     row
 }
 
-// Params is how the new unseal key is shared out.
-func (s *Staged) Params() Params { return s.params }
+// Params is how the new key is shared out.
+func (s *Staged) Params() Params { return s.row.Params }
 
-// StageRekey makes a new unseal key for the same root key, and its shares. The present shares stay in force until
-// CommitRekey. Errors: store.ErrSealed, those of Params.Validate.
-func (b *Barrier) StageRekey(p Params) ([]secret.Bytes, *Staged, error) {
+// StageRekey makes a new key of the kind that people hold shares of, the unseal key or the recovery key, for the same root
+// key. The present shares stay in force until CommitRekey. Errors: store.ErrSealed, those of Params.Validate.
+func (b *Barrier) StageRekey(ctx context.Context, p Params) ([]secret.Bytes, *Staged, error) {
 	if err := p.Validate(); err != nil {
 		return nil, nil, err
 	}
@@ -30,43 +28,45 @@ func (b *Barrier) StageRekey(p Params) ([]secret.Bytes, *Staged, error) {
 		return nil, nil, err
 	}
 	defer clear(root[:])
-	wrapping, shares, err := newUnsealKey(b.store.ID(), p)
+	r, err := b.read(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer clear(wrapping[:])
-	wrapped := keyring.Wrap(wrapping, b.rootPlace(), root[:])
-	return shares, &Staged{barrier: b, params: p, root: wrapped}, nil
+	key, shares, err := newSharedKey(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer key.wipe()
+	next := *r
+	next.Params = p
+	if next.auto() {
+		err = b.fillRecovery(&next, root, key)
+	} else {
+		err = b.fill(ctx, &next, root, key)
+	}
+	if err != nil {
+		wipeShares(shares)
+		return nil, nil, err
+	}
+	return shares, &Staged{barrier: b, row: next}, nil
 }
 
-// CommitRekey puts a staged unseal key in force. The former shares are worthless from then on, save for a copy of the
-// store that was made before.
+// CommitRekey puts a staged key in force. The former shares are worthless from then on, save for a copy of the store that
+// was made before. Errors: ErrChanged (the seal is not the one that the key was made for any more).
 func (b *Barrier) CommitRekey(ctx context.Context, s *Staged) error {
-	err := b.store.Update(ctx, func(tx *store.Tx) error {
-		n, err := tx.Exec(`update seal set shares = $1, threshold = $2, root = $3, changed_at = $4 where id = 1`,
-			s.params.Shares, s.params.Threshold, s.root, store.Micros(tx.Now()))
-		if err == nil && n == 0 {
-			return ErrNotInitialized
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("replace the unseal key: %w", err)
+	if err := b.replace(ctx, &s.row); err != nil {
+		return fmt.Errorf("replace the shares: %w", err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.threshold = s.params.Threshold
-	b.given.wipe() // shares of the former key
-	b.nonce = ""
 	return nil
 }
 
-// Rekey replaces the unseal key and returns the new shares. Errors: store.ErrSealed, those of Params.Validate.
+// Rekey replaces the key that people hold shares of, and returns the new shares. Errors: store.ErrSealed, ErrChanged, those of
+// Params.Validate.
 //
-// Crash: after the commit the new shares are lost with the process. The old ones no longer unseal a store that is then
-// sealed; StageRekey with verification is the careful way.
+// Crash: after the commit the new shares are lost with the process. With Shamir's seal the store can then not be opened any
+// more once it is sealed; StageRekey with verification is the careful way.
 func (b *Barrier) Rekey(ctx context.Context, p Params) ([]secret.Bytes, error) {
-	shares, staged, err := b.StageRekey(p)
+	shares, staged, err := b.StageRekey(ctx, p)
 	if err != nil {
 		return nil, err
 	}

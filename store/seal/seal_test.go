@@ -418,11 +418,11 @@ func TestRekeyWithVerification(t *testing.T) {
 	t.Parallel()
 	st, b := open(t, filepath.Join(t.TempDir(), "store.db"))
 	old := mustInit(t, b, 3, 2)
-	if _, _, err := b.StageRekey(seal.Params{Shares: 1, Threshold: 1}); !errors.Is(err, store.ErrSealed) {
+	if _, _, err := b.StageRekey(t.Context(), seal.Params{Shares: 1, Threshold: 1}); !errors.Is(err, store.ErrSealed) {
 		t.Fatalf("rekey while sealed: %v", err)
 	}
 	mustUnseal(t, b, old[0], old[1])
-	fresh, staged, err := b.StageRekey(seal.Params{Shares: 4, Threshold: 3})
+	fresh, staged, err := b.StageRekey(t.Context(), seal.Params{Shares: 4, Threshold: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,19 +25,20 @@ func (p Params) shareSize() int {
 	return scalarSize + 1
 }
 
-// newUnsealKey draws an unseal key and shares it out. It returns the key derived from it, which wraps the root key.
-func newUnsealKey(storeID string, p Params) (wrapping *[keyring.KeySize]byte, shares []secret.Bytes, err error) {
+// sharedKey is what shares make: an unseal key or a recovery key. Both are used through keys derived from them alone.
+type sharedKey [scalarSize]byte
+
+func (k *sharedKey) wipe() { clear(k[:]) }
+
+// newSharedKey draws a key and shares it out.
+func newSharedKey(p Params) (key *sharedKey, shares []secret.Bytes, err error) {
 	scalar := group.Ristretto255.RandomNonZeroScalar(rand.Reader)
 	defer scalar.SetUint64(0)
-	if wrapping, err = derive(storeID, scalar); err != nil {
+	if key, err = encodeKey(scalar); err != nil {
 		return nil, nil, err
 	}
 	if p.Shares == 1 {
-		only, err := scalar.MarshalBinary()
-		if err != nil {
-			return nil, nil, fmt.Errorf("encode the unseal key: %w", err)
-		}
-		return wrapping, []secret.Bytes{secret.NewBytes(only)}, nil
+		return key, []secret.Bytes{secret.NewBytes(bytes.Clone(key[:]))}, nil
 	}
 	// circl counts the shares that tell nothing; one more makes the secret.
 	for _, share := range secretsharing.New(rand.Reader, uint(p.Threshold-1), scalar).Share(uint(p.Shares)) {
@@ -47,12 +48,12 @@ func newUnsealKey(storeID string, p Params) (wrapping *[keyring.KeySize]byte, sh
 		}
 		shares = append(shares, secret.NewBytes(append(value, byte(len(shares)+1))))
 	}
-	return wrapping, shares, nil
+	return key, shares, nil
 }
 
-// combine makes the wrapping key from threshold shares, which may be anything that somebody sent. Every fault is
-// ErrInvalidKey; wrong shares may also make a key that opens nothing.
-func combine(storeID string, p Params, parts [][]byte) (*[keyring.KeySize]byte, error) {
+// combine makes the key of threshold shares, which may be anything that somebody sent. Every fault is ErrInvalidKey; wrong
+// shares may also make a key that opens nothing.
+func combine(p Params, parts [][]byte) (*sharedKey, error) {
 	if len(parts) != p.Threshold {
 		return nil, ErrInvalidKey
 	}
@@ -68,7 +69,7 @@ func combine(storeID string, p Params, parts [][]byte) (*[keyring.KeySize]byte, 
 		}
 		defer value.SetUint64(0)
 		if p.Shares == 1 {
-			return derive(storeID, value)
+			return encodeKey(value)
 		}
 		point := part[scalarSize]
 		if point == 0 || seen[point] { // circl panics when a point occurs twice
@@ -82,19 +83,34 @@ func combine(storeID string, p Params, parts [][]byte) (*[keyring.KeySize]byte, 
 		return nil, ErrInvalidKey
 	}
 	defer scalar.SetUint64(0)
-	return derive(storeID, scalar)
+	return encodeKey(scalar)
 }
 
-// derive makes the wrapping key from the shared scalar.
-func derive(storeID string, scalar group.Scalar) (*[keyring.KeySize]byte, error) {
+func encodeKey(scalar group.Scalar) (*sharedKey, error) {
 	raw, err := scalar.MarshalBinary()
 	if err != nil {
-		return nil, fmt.Errorf("encode the unseal key: %w", err)
+		return nil, fmt.Errorf("encode a shared key: %w", err)
 	}
 	defer clear(raw)
-	derived, err := hkdf.Key(sha256.New, raw, []byte(storeID), "leasehold unseal key", keyring.KeySize)
+	key := new(sharedKey)
+	copy(key[:], raw)
+	return key, nil
+}
+
+// wrapping is the key that the root key is under when k is an unseal key. The caller wipes it.
+func (k *sharedKey) wrapping(storeID string) (*[keyring.KeySize]byte, error) {
+	return k.derive(storeID, "leasehold unseal key")
+}
+
+// proof is what the store keeps of k when it is a recovery key. It does not give the wrapping key. The caller wipes it.
+func (k *sharedKey) proof(storeID string) (*[keyring.KeySize]byte, error) {
+	return k.derive(storeID, "leasehold recovery key")
+}
+
+func (k *sharedKey) derive(storeID, purpose string) (*[keyring.KeySize]byte, error) {
+	derived, err := hkdf.Key(sha256.New, k[:], []byte(storeID), purpose, keyring.KeySize)
 	if err != nil {
-		return nil, fmt.Errorf("derive the wrapping key: %w", err)
+		return nil, fmt.Errorf("derive from a shared key: %w", err)
 	}
 	defer clear(derived)
 	key := new([keyring.KeySize]byte)
