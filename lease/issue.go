@@ -109,10 +109,10 @@ func (m *Manager) writeIntent(ctx context.Context, in Intent) (Record, error) {
 		r.ExpiresAt = notLaterThan(in.NotAfter, r.IssuedAt.Add(in.TTL))
 		r.DueAt = r.IssuedAt.Add(m.CreateBudget + grace)
 		return tx.QueryRow(`INSERT INTO leases (id, target, token, state, due_at, issued_at, expires_at, not_after, renewed_at,
-				renewable, attempts, drops, version, payload)
-			VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, 0, $8, 0, $9, 1, $10) RETURNING seq`,
+				renewable, attempts, drops, version, payload, claimant)
+			VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, 0, $8, 0, $9, 1, $10, $11) RETURNING seq`,
 			r.ID, target, in.Token, store.Micros(r.DueAt), store.Micros(r.IssuedAt), store.Micros(r.ExpiresAt),
-			store.Micros(in.NotAfter), flag(in.Renewable), r.drops, sealed).Scan(&r.Seq)
+			store.Micros(in.NotAfter), flag(in.Renewable), r.drops, sealed, m.Node()).Scan(&r.Seq)
 	})
 	if err != nil {
 		return Record{}, fmt.Errorf("record intent: %w", err)
@@ -179,7 +179,7 @@ func (m *Manager) activate(ctx context.Context, r Record) (Record, error) {
 		if err := m.demandAlive(tx, r.Token); err != nil {
 			return err
 		}
-		n, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, drops = 0, version = version + 1
+		n, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, drops = 0, claimant = 0, version = version + 1
 			WHERE seq = $1 AND state = 'pending' AND version = $2`, r.Seq, r.version)
 		if err == nil && n == 0 {
 			err = errs.New(errs.Unavailable, "the lease was revoked before it could be handed out")
@@ -201,6 +201,7 @@ func (m *Manager) abandon(ctx context.Context, r Record, cause error) {
 		m.finish(ctx, r)
 		return
 	case errors.Is(cause, ErrUnknown): // a late create may still land: the sweeps are for that
+		m.keep(ctx, r)
 		return
 	}
 	revoker, err := m.revoker(r.Kind)
@@ -224,10 +225,35 @@ func (m *Manager) finish(ctx context.Context, r Record) {
 	}
 }
 
+// keep makes sure that an intent whose creation has an unknown outcome is still on record. It may not be: this process may have
+// been stopped for so long that others have done all the sweeps, or an operator may have had it forgotten by force.
+func (m *Manager) keep(ctx context.Context, r Record) {
+	err := m.Store.Update(ctx, func(tx *store.Tx) error {
+		target, err := intern(tx, Intent{Kind: r.Kind, MountUUID: r.MountUUID, Target: r.Target})
+		if err != nil {
+			return err
+		}
+		sealed, err := tx.Seal(payloadCell(r.ID), r.Payload)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`INSERT INTO leases (id, target, token, state, due_at, issued_at, expires_at, not_after, renewed_at,
+				renewable, attempts, drops, version, payload, claimant)
+			VALUES ($1, $2, 0, 'revoking', $3, $4, $5, $6, 0, 0, 0, $7, $8, $9, 0) ON CONFLICT (id) DO NOTHING`,
+			r.ID, target, store.Micros(tx.Now().Add(grace)), store.Micros(r.IssuedAt), store.Micros(r.ExpiresAt),
+			store.Micros(r.NotAfter), allDrops, r.version+1, sealed)
+		return err
+	})
+	if err != nil {
+		m.Log.Error("the outcome of a creation is unknown, and it could not be looked whether its intent is still there", "lease_id", r.ID, "error", err)
+	}
+}
+
 // sweepLater plans the next drop of a lease that never became active.
 func sweepLater(tx *store.Tx, r Record, budget time.Duration) error {
 	due := tx.Now().Add(sweepAfter[r.drops-2] * budget)
-	_, err := tx.Exec(`UPDATE leases SET drops = drops - 1, due_at = $1, version = version + 1 WHERE seq = $2 AND version = $3`,
+	_, err := tx.Exec(`UPDATE leases SET drops = drops - 1, due_at = $1, claimant = 0, version = version + 1
+		WHERE seq = $2 AND version = $3`,
 		store.Micros(due), r.Seq, r.version)
 	return err
 }

@@ -36,12 +36,15 @@ type Config struct {
 	// MountLive reports whether a mount takes requests. Nothing is issued for one that does not: whoever empties it must
 	// not be overtaken by a request that was on its way. Nil: every mount does.
 	MountLive func(tx *store.Tx, mountUUID string) (bool, error)
+	// Node is the number of this process among those that share the store, which its claims carry; 0: it has none at present.
+	// Nil: there is only one.
+	Node func() int64
 	// MountTTL returns the default and maximum lifetime in force now for a mount. Required.
 	MountTTL func(mountUUID string) (def, max time.Duration)
 
 	CreateBudget time.Duration // how long a create may take; 0: 15 s
 	RevokeBudget time.Duration // how long one revocation may take; 0: 30 s
-	Workers      int           // revocations at once per target; 0: 8
+	Workers      int           // groups of revocations at once per target; 0: 8
 }
 
 // Manager issues, renews and revokes leases. Safe for concurrent use.
@@ -51,9 +54,9 @@ type Manager struct {
 
 	mu       sync.Mutex
 	revokers map[string]Revoker // by kind; guarded by mu
-	reaping  map[int64]bool     // targets whose backlog is being worked at; guarded by mu
+	busy     map[int64]int      // workers at a target; guarded by mu
 	parked   map[int64]parking  // targets that could not be reached; guarded by mu
-	rounds   sync.WaitGroup     // the goroutines behind reaping
+	workers  sync.WaitGroup     // the goroutines behind busy
 }
 
 // Revoker is what an engine does for its leases. Safe for concurrent use.
@@ -64,6 +67,13 @@ type Revoker interface {
 	Extend(ctx context.Context, r Record, until time.Time) error
 	// Terms are the role's default and maximum lifetime in force now. An *errs.Error refuses the renewal.
 	Terms(ctx context.Context, r Record) (def, max time.Duration, err error)
+}
+
+// GroupRevoker is a Revoker that can undo several leases of one target for less than the sum. The answer has an error for
+// each record, in their order. Those that fail are tried again one by one, so that none is blamed for another.
+type GroupRevoker interface {
+	Revoker
+	RevokeGroup(ctx context.Context, rs []Record) []error
 }
 
 // New checks the configuration and makes a Manager without touching the store.
@@ -83,9 +93,12 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = 8
 	}
+	if cfg.Node == nil {
+		cfg.Node = func() int64 { return 0 }
+	}
 	return &Manager{
 		Config: cfg, wake: make(chan struct{}, 1),
-		revokers: map[string]Revoker{}, reaping: map[int64]bool{}, parked: map[int64]parking{},
+		revokers: map[string]Revoker{}, busy: map[int64]int{}, parked: map[int64]parking{},
 	}, nil
 }
 
@@ -160,28 +173,46 @@ const recordColumns = `l.seq, l.id, t.kind, t.mount, t.name, l.target, l.token, 
 	l.not_after, l.renewed_at, l.renewable, l.attempts, l.drops, l.version, l.payload, l.failure`
 
 func scanRecord(tx *store.Tx, row interface{ Scan(...any) error }) (Record, error) {
+	r, cells, err := scanSealed(row)
+	if err == nil {
+		err = r.open(tx, cells)
+	}
+	return r, err
+}
+
+// cells are a row's sealed values.
+type cells struct{ payload, failure []byte }
+
+// scanSealed reads what a row shows without its sealed values.
+func scanSealed(row interface{ Scan(...any) error }) (Record, cells, error) {
 	var r Record
+	var c cells
 	var due, issued, expires, notAfter, renewed int64
-	var payload, failure []byte
 	err := row.Scan(&r.Seq, &r.ID, &r.Kind, &r.MountUUID, &r.Target, &r.target, &r.Token, &r.State, &due, &issued, &expires,
-		&notAfter, &renewed, &r.Renewable, &r.Attempts, &r.drops, &r.version, &payload, &failure)
+		&notAfter, &renewed, &r.Renewable, &r.Attempts, &r.drops, &r.version, &c.payload, &c.failure)
 	if err != nil {
-		return Record{}, err
+		return Record{}, c, err
 	}
 	r.Path = r.ID[:len(r.ID)-idSuffix]
 	r.DueAt, r.IssuedAt, r.ExpiresAt = store.Time(due), store.Time(issued), store.Time(expires)
 	r.NotAfter, r.LastRenewal = store.Time(notAfter), store.Time(renewed)
-	if r.Payload, err = tx.Open(payloadCell(r.ID), payload); err != nil {
-		return Record{}, fmt.Errorf("open lease %s: %w", r.ID, err)
+	return r, c, nil
+}
+
+// open opens a row's sealed values.
+func (r *Record) open(tx *store.Tx, c cells) (err error) {
+	if r.Payload, err = tx.Open(payloadCell(r.ID), c.payload); err != nil {
+		return fmt.Errorf("open lease %s: %w", r.ID, err)
 	}
-	if failure != nil {
-		text, err := tx.Open(failureCell(r.ID), failure)
-		if err != nil {
-			return Record{}, fmt.Errorf("open lease %s: %w", r.ID, err)
-		}
-		r.Failure = string(text)
+	if c.failure == nil {
+		return nil
 	}
-	return r, nil
+	text, err := tx.Open(failureCell(r.ID), c.failure)
+	if err != nil {
+		return fmt.Errorf("open lease %s: %w", r.ID, err)
+	}
+	r.Failure = string(text)
+	return nil
 }
 
 func payloadCell(id string) store.Cell {

@@ -83,9 +83,13 @@ func (d *target) names() []string {
 }
 
 // world is a manager, its clock and its target.
+// node is this process among those that share the store.
+const node = 7
+
 type world struct {
 	t      *testing.T
 	clock  *clock.Fake
+	store  *store.Store
 	leases *lease.Manager
 	target *target
 	dead   map[int64]bool // tokens
@@ -97,6 +101,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, clock: clock.NewFake(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)), target: newTarget(), dead: map[int64]bool{}}
 	st := newStore(t, w.clock, lease.Migrations()...)
+	w.store = st
 	var err error
 	w.leases, err = lease.New(lease.Config{
 		Store: st,
@@ -106,6 +111,7 @@ func newWorld(t *testing.T) *world {
 			return !w.dead[token], nil
 		},
 		MountTTL: func(string) (time.Duration, time.Duration) { return 768 * time.Hour, 768 * time.Hour },
+		Node:     func() int64 { return node },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -703,7 +709,7 @@ func TestBacklogIsWorkedOffInOneRound(t *testing.T) {
 	}
 }
 
-func TestRecoverTakesWhatADeadProcessLeft(t *testing.T) {
+func TestWhatADeadNodeLeftIsTakenOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	in := w.intent()
@@ -717,11 +723,20 @@ func TestRecoverTakesWhatADeadProcessLeft(t *testing.T) {
 	w.wantUsers("user-001")
 	w.reap() // the intent is not due yet
 	w.wantUsers("user-001")
-	if err := w.leases.Recover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	w.died(node + 1) // another node: nothing of ours is given back
+	w.reap()
+	w.wantUsers("user-001")
+	w.died(node)
 	w.reap()
 	w.wantUsers()
+}
+
+// died says that a node is dead.
+func (w *world) died(node int64) {
+	w.t.Helper()
+	if err := w.store.Update(w.t.Context(), func(tx *store.Tx) error { return w.leases.Died(tx, node) }); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func TestMountWithACreationUnderWayStays(t *testing.T) {

@@ -45,5 +45,13 @@ func Migrations() []store.Migration {
 			{Table: "leases", Column: "payload", KeyColumn: "id"},
 			{Table: "leases", Column: "failure", KeyColumn: "id"},
 		},
+	}, {
+		// The node that works at a row, so that others can take its work over when it dies; 0: nobody does.
+		Package: "lease",
+		Version: 2,
+		SQL: []string{
+			`ALTER TABLE leases ADD COLUMN claimant BIGINT NOT NULL DEFAULT 0`,
+			`CREATE INDEX leases_claimant ON leases (claimant) WHERE claimant <> 0`,
+		},
 	}}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"leasehold/internal/errs"
+	"leasehold/internal/failpoint"
 	"leasehold/store"
 )
 
@@ -17,11 +18,15 @@ const (
 	lastPause  = 10 * time.Minute
 )
 
-// Back-off of a target that cannot be reached.
+// Back-off of a target that cannot be reached. A probe is one attempt to connect, so the last is short: when the target comes
+// back, its backlog is worked off within seconds.
 const (
 	firstProbe = time.Second
-	lastProbe  = time.Minute
+	lastProbe  = 5 * time.Second
 )
+
+// groupSize is how many leases a worker claims, has undone, and forgets at once.
+const groupSize = 16
 
 // parking is a target that could not be reached. It is this process's own view: another may reach it.
 type parking struct {
@@ -29,8 +34,8 @@ type parking struct {
 	failures int
 }
 
-// Reap starts work on every target that has something due and is not being worked at, and returns without waiting. A
-// target that hangs or is down has no effect on the others: each has its own goroutine and claims.
+// Reap starts work on every target that has something due, and returns without waiting. A target that hangs or is down has no
+// effect on the others: each has its own workers and claims.
 //
 // cron calls it each second; [Manager.Wake] says when to call it earlier. Both are hints: the rows are the truth.
 func (m *Manager) Reap(ctx context.Context) error {
@@ -39,16 +44,7 @@ func (m *Manager) Reap(ctx context.Context) error {
 		return err
 	}
 	for _, target := range due {
-		m.mu.Lock()
-		free := !m.reaping[target] && !m.parked[target].until.After(now)
-		if free {
-			m.reaping[target] = true
-			m.rounds.Add(1)
-		}
-		m.mu.Unlock()
-		if free {
-			go m.drain(ctx, target)
-		}
+		m.hire(ctx, target, now)
 	}
 	return nil
 }
@@ -61,22 +57,17 @@ func (m *Manager) RunOnce(ctx context.Context) error {
 }
 
 // Wait returns when no target is being worked at. Cancel the context of Reap first to make it short.
-func (m *Manager) Wait() { m.rounds.Wait() }
+func (m *Manager) Wait() { m.workers.Wait() }
 
-// Recover makes everything due that a dead process left half done. Call it at the start, on a store that no other process
-// uses: an intent is then nobody's, and a claim nobody's either. Sweeps keep their times: they are about what may still
-// happen at the target, which a restart here does not hasten.
-func (m *Manager) Recover(ctx context.Context) error {
-	err := m.Store.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`UPDATE leases SET due_at = $1, version = version + 1
-			WHERE state <> 'active' AND drops IN (0, $2) AND due_at > $1`, store.Micros(tx.Now()), allDrops)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("recover leases: %w", err)
+// Died gives back what a node has claimed: it is dead, and its half-done work is due at once. Sweeps keep their times: they are
+// about what may still happen at the target, which a death here does not hasten.
+func (m *Manager) Died(tx *store.Tx, node int64) error {
+	n, err := tx.Exec(`UPDATE leases SET due_at = $1, claimant = 0, version = version + 1
+		WHERE claimant = $2 AND claimant <> 0 AND state <> 'active'`, store.Micros(tx.Now()), node)
+	if n > 0 {
+		tx.AfterCommit(m.wakeUp)
 	}
-	m.wakeUp()
-	return nil
+	return err
 }
 
 // Tidy makes every lease whose revocation failed due at once.
@@ -163,20 +154,39 @@ func (m *Manager) probeTime(target int64, due time.Time) time.Time {
 	return due
 }
 
-// drain works off what is due at one target, batch by batch.
-func (m *Manager) drain(ctx context.Context, target int64) {
-	defer m.rounds.Done()
+// hire starts one more worker at a target, unless enough are there or the target waits for its next probe.
+func (m *Manager) hire(ctx context.Context, target int64, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	allowed := m.Workers
+	p, parked := m.parked[target]
+	if parked {
+		allowed = 1 // a probe
+	}
+	if m.busy[target] >= allowed || p.until.After(now) {
+		return
+	}
+	m.busy[target]++
+	m.workers.Go(func() { m.work(ctx, target) })
+}
+
+// work takes group after group of what is due at one target, until nothing is. A full group is a sign of more, and one more
+// worker is started.
+func (m *Manager) work(ctx context.Context, target int64) {
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.reaping, target)
+		if m.busy[target]--; m.busy[target] == 0 {
+			delete(m.busy, target)
+		}
 	}()
 	for ctx.Err() == nil {
-		limit := 4 * m.Workers
-		if m.isParked(target) {
-			limit = 1 // a probe
+		probe := m.isParked(target)
+		limit := groupSize
+		if probe {
+			limit = 1
 		}
-		now, claimed, err := m.claimDue(ctx, target, limit)
+		claimed, err := m.claimDue(ctx, target, limit)
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrSealed) {
 				m.Log.Error("due leases could not be claimed", "error", err)
@@ -186,6 +196,10 @@ func (m *Manager) drain(ctx context.Context, target int64) {
 		if len(claimed) == 0 {
 			return
 		}
+		now := claimed[0].DueAt.Add(-m.claimTime())
+		if len(claimed) == groupSize {
+			m.hire(ctx, target, now)
+		}
 		unreachable := m.workOff(ctx, claimed)
 		if m.park(target, claimed[0].Target, unreachable, now) {
 			return
@@ -193,60 +207,123 @@ func (m *Manager) drain(ctx context.Context, target int64) {
 	}
 }
 
-func (m *Manager) claimDue(ctx context.Context, target int64, limit int) (now time.Time, claimed []claim, err error) {
-	err = m.Store.View(ctx, func(tx *store.Tx) error {
-		now = tx.Now()
-		return nil
-	})
-	if err == nil {
-		claimed, err = m.claim(ctx, `SELECT seq FROM leases WHERE target = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3`,
-			target, store.Micros(now), limit)
-	}
-	return now, claimed, err
-}
-
-// workOff revokes what was claimed and reports whether the target could not be reached.
+// workOff revokes a group of claims and reports whether the target could not be reached.
 func (m *Manager) workOff(ctx context.Context, claimed []claim) (unreachable bool) {
-	return m.each(claimed, func(c claim) error {
-		err := m.undo(ctx, c.Record)
-		switch {
+	var done []Record
+	for i, err := range m.undoAll(ctx, claimed) {
+		switch c := claimed[i]; {
 		case err == nil:
-			if err := m.settle(ctx, c.Record); err != nil {
-				m.Log.Warn("a revoked lease could not be forgotten; it will be looked at again", "lease_id", c.ID, "error", err)
-			}
-			return nil
+			done = append(done, c.Record)
 		case errors.Is(err, ErrUnreachable):
+			unreachable = true
 			m.returnClaim(ctx, c.Record, err)
-			return err
 		default:
 			m.setback(ctx, c.Record, err)
+		}
+	}
+	if err := m.settle(ctx, done...); err != nil && !errors.Is(err, store.ErrSealed) {
+		m.Log.Warn("revoked leases could not be forgotten; they will be looked at again", "leases", len(done), "error", err)
+	}
+	return unreachable
+}
+
+// undoAll undoes claims of one target: together where the engine can, and one by one those that failed together. Once the
+// target cannot be reached, or does not answer, the rest is not tried: it is given back as if it were unreachable.
+func (m *Manager) undoAll(ctx context.Context, claimed []claim) []error {
+	failed := make([]error, len(claimed))
+	if len(claimed) > 1 {
+		failed = m.undoGroup(ctx, claimed)
+	} else {
+		failed[0] = m.undo(ctx, claimed[0])
+		return failed
+	}
+	var silent error
+	for i, err := range failed {
+		if err == nil {
+			continue
+		}
+		if silent == nil {
+			err = m.undo(ctx, claimed[i])
+		} else {
+			err = fmt.Errorf("%w: another revocation had no answer", ErrUnreachable)
+		}
+		failed[i] = err
+		if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrUnknown) {
+			silent = err
+		}
+	}
+	return failed
+}
+
+var errAlone = errors.New("to be undone by itself")
+
+// undoGroup asks the engine to undo claims together. An error only says that this one is still to be done.
+func (m *Manager) undoGroup(ctx context.Context, claimed []claim) []error {
+	failed := make([]error, len(claimed))
+	for i := range failed {
+		failed[i] = errAlone
+	}
+	revoker, err := m.revoker(claimed[0].Kind)
+	group, can := revoker.(GroupRevoker)
+	if err != nil || !can {
+		return failed
+	}
+	var records []Record
+	var places []int
+	for i, c := range claimed {
+		if c.broken == nil {
+			records, places = append(records, c.Record), append(places, i)
+		}
+	}
+	failpoint.Hit("lease/revoke/after-mark")
+	ctx, done := context.WithTimeoutCause(context.WithoutCancel(ctx), m.RevokeBudget, ErrUnknown)
+	defer done()
+	// Crash: the rows are claimed; they are due again when their claimant is dead.
+	for i, err := range group.RevokeGroup(ctx, records) {
+		failed[places[i]] = err
+	}
+	failpoint.Hit("lease/revoke/after-drop")
+	return failed
+}
+
+// settle ends claims whose users are verified gone: the rows go, or wait for their next sweep.
+func (m *Manager) settle(ctx context.Context, done ...Record) error {
+	if len(done) == 0 {
+		return nil
+	}
+	return m.Store.Claim(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		var born []int64
+		for _, r := range done {
+			var err error
+			switch {
+			case r.drops == 0:
+				born = append(born, r.Seq)
+			case r.drops == 1:
+				_, err = tx.Exec(`DELETE FROM leases WHERE seq = $1 AND version = $2`, r.Seq, r.version)
+			default:
+				err = sweepLater(tx, r, m.CreateBudget)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if len(born) == 0 {
 			return nil
 		}
-	}) != nil
-}
-
-// settle ends a claim whose user is verified gone: the row goes, or waits for its next sweep.
-func (m *Manager) settle(ctx context.Context, r Record) error {
-	return m.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		if r.drops > 1 {
-			return sweepLater(tx, r, m.CreateBudget)
-		}
-		return deleteRow(tx, r)
+		// A row at another version belongs to somebody else by now. But what was active once and is being revoked cannot come
+		// back, so its row may go whoever holds it.
+		list, args := among(1, born)
+		_, err := tx.Exec(`DELETE FROM leases WHERE seq IN (`+list+`) AND state = 'revoking' AND drops = 0`, args...)
+		return err
 	})
-}
-
-// deleteRow removes the row of something verified gone. A row at another version belongs to somebody else by now; but
-// what was active once and is being revoked cannot come back, so its row may go whoever holds it.
-func deleteRow(tx *store.Tx, r Record) error {
-	_, err := tx.Exec(`DELETE FROM leases WHERE seq = $1 AND (version = $2 OR (state = 'revoking' AND drops = 0))`, r.Seq, r.version)
-	return err
 }
 
 // setback notes a failed revocation and plans the next one. It never gives up.
 func (m *Manager) setback(ctx context.Context, r Record, cause error) {
 	attempts := r.Attempts + 1
-	m.note(ctx, r, cause, func(tx *store.Tx, failure []byte) error {
-		_, err := tx.Exec(`UPDATE leases SET due_at = $1, attempts = $2, failure = $3 WHERE seq = $4 AND version = $5`,
+	m.note(ctx, m.Store.Claim, r, cause, func(tx *store.Tx, failure []byte) error {
+		_, err := tx.Exec(`UPDATE leases SET due_at = $1, attempts = $2, failure = $3, claimant = 0
+			WHERE seq = $4 AND version = $5`,
 			store.Micros(tx.Now().Add(pause(firstPause, lastPause, attempts))), attempts, failure, r.Seq, r.version)
 		return err
 	})
@@ -258,16 +335,17 @@ func (m *Manager) setback(ctx context.Context, r Record, cause error) {
 
 // returnClaim gives a row back unblamed: its target could not be reached.
 func (m *Manager) returnClaim(ctx context.Context, r Record, cause error) {
-	m.note(ctx, r, cause, func(tx *store.Tx, failure []byte) error {
-		_, err := tx.Exec(`UPDATE leases SET due_at = $1, failure = $2 WHERE seq = $3 AND version = $4`,
+	m.note(ctx, m.Store.Claim, r, cause, func(tx *store.Tx, failure []byte) error {
+		_, err := tx.Exec(`UPDATE leases SET due_at = $1, failure = $2, claimant = 0 WHERE seq = $3 AND version = $4`,
 			store.Micros(tx.Now()), failure, r.Seq, r.version)
 		return err
 	})
 }
 
-// note seals what went wrong and lets write store it.
-func (m *Manager) note(ctx context.Context, r Record, cause error, write func(tx *store.Tx, failure []byte) error) {
-	err := m.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+// note seals what went wrong and lets write store it, in a transaction that run makes.
+func (m *Manager) note(ctx context.Context, run func(context.Context, func(*store.Tx) error) error, r Record, cause error,
+	write func(tx *store.Tx, failure []byte) error) {
+	err := run(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		failure, err := tx.Seal(failureCell(r.ID), []byte(told(cause)))
 		if err != nil {
 			return err

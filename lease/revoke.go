@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -16,8 +18,9 @@ import (
 // pageSize is how many leases one statement of a bulk operation touches.
 const pageSize = 256
 
-// claimTime is how long a claimed row is left alone by everybody else. It is longer than one revocation may take.
-func (m *Manager) claimTime() time.Duration { return 2 * m.RevokeBudget }
+// claimTime is how long a claimed row is left alone by everybody else, unless its claimant dies. It is longer than one
+// revocation may take.
+func (m *Manager) claimTime() time.Duration { return 3 * m.RevokeBudget }
 
 // Revoke ends a lease. With sync it returns when the target's user is verified gone; without, once the reaper is bound to
 // do it. An unknown lease is no error.
@@ -56,7 +59,7 @@ func (m *Manager) RevokePrefix(ctx context.Context, prefix string, sync bool) er
 func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
 	from, to := prefixRange(prefix)
 	return m.revokeRange(ctx, from, to, func(ctx context.Context, c claim) error {
-		if err := m.undo(ctx, c.Record); err != nil {
+		if err := m.undo(ctx, c); err != nil {
 			m.Log.Warn("forgetting a lease by force: its user may still exist at the target", "lease_id", c.ID, "error", err)
 		}
 		return m.forget(ctx, c.Record)
@@ -70,7 +73,7 @@ func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
 func (m *Manager) RevokeMount(ctx context.Context, mountUUID string) error {
 	for {
 		claimed, err := m.claim(ctx, `SELECT seq FROM leases
-			WHERE target IN (SELECT seq FROM lease_targets WHERE mount = $1) LIMIT $2`, mountUUID, pageSize)
+			WHERE target IN (SELECT seq FROM lease_targets WHERE mount = $1) ORDER BY seq LIMIT $2`, mountUUID, pageSize)
 		if err != nil {
 			return err
 		}
@@ -82,7 +85,7 @@ func (m *Manager) RevokeMount(ctx context.Context, mountUUID string) error {
 			})
 		}
 		err = m.each(claimed, func(c claim) error {
-			if err := m.undo(ctx, c.Record); err != nil {
+			if err := m.undo(ctx, c); err != nil {
 				m.setback(ctx, c.Record, err)
 				return revocationRefused(err)
 			}
@@ -144,37 +147,135 @@ func (m *Manager) HasTarget(tx *store.Tx, mountUUID, target string) (bool, error
 // claim is a row that is ours until its claim time has passed.
 type claim struct {
 	Record
-	former State // what it was before
+	former State // what it was before; empty: nobody asked
+	broken error // the row's sealed values do not open
 }
 
-// claim takes the rows that pick selects, whatever their state.
+// claim takes the rows that pick selects, whatever their state. It waits for those that another claim is just taking.
 func (m *Manager) claim(ctx context.Context, pick string, args ...any) ([]claim, error) {
 	var claimed []claim
-	err := m.Store.Update(ctx, func(tx *store.Tx) error {
+	err := m.Store.Claim(ctx, func(tx *store.Tx) error {
 		claimed = nil
+		// Locked first and read then: what another node has changed until the lock is ours is seen by the second statement.
 		// Materialised, or PostgreSQL may lock more rows than the limit says.
-		records, err := queryRecords(tx, `WITH picked AS MATERIALIZED (`+pick+` `+tx.ClaimSuffix()+`)
-			SELECT `+recordColumns+` FROM picked JOIN leases l ON l.seq = picked.seq JOIN lease_targets t ON t.seq = l.target`, args...)
+		seqs, err := numbers(tx, `WITH picked AS MATERIALIZED (`+pick+` `+tx.LockSuffix()+`) SELECT seq FROM picked`, args...)
+		if err != nil || len(seqs) == 0 {
+			return err
+		}
+		list, seqArgs := among(1, seqs)
+		claimed, err = queryClaims(tx, `SELECT `+recordColumns+` FROM leases l JOIN lease_targets t ON t.seq = l.target
+			WHERE l.seq IN (`+list+`)`, seqArgs...)
 		if err != nil {
 			return err
 		}
 		until := tx.Now().Add(m.claimTime())
-		for _, r := range records {
-			if _, err := tx.Exec(`UPDATE leases SET state = 'revoking', due_at = $1, version = version + 1 WHERE seq = $2`,
-				store.Micros(until), r.Seq); err != nil {
-				return err
-			}
-			c := claim{Record: r, former: r.State}
+		list, seqArgs = among(3, seqs)
+		_, err = tx.Exec(`UPDATE leases SET state = 'revoking', due_at = $1, claimant = $2, version = version + 1
+			WHERE seq IN (`+list+`)`, append([]any{store.Micros(until), m.Node()}, seqArgs...)...)
+		for i := range claimed {
+			c := &claimed[i]
+			c.former = c.State
 			c.State, c.DueAt = Revoking, until
 			c.version++
-			claimed = append(claimed, c)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim leases: %w", err)
 	}
 	return claimed, nil
+}
+
+// claimDue takes up to limit due rows of a target, in one statement.
+func (m *Manager) claimDue(ctx context.Context, target int64, limit int) ([]claim, error) {
+	var claimed []claim
+	err := m.Store.Claim(ctx, func(tx *store.Tx) (err error) {
+		claimed = nil
+		var kind, mount, name string
+		err = tx.QueryRow(`SELECT kind, mount, name FROM lease_targets WHERE seq = $1`, target).Scan(&kind, &mount, &name)
+		if errors.Is(err, store.ErrNoRow) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		claimed, err = queryClaims(tx, `WITH picked AS MATERIALIZED (
+				SELECT seq FROM leases WHERE target = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3 `+tx.ClaimSuffix()+`)
+			UPDATE leases SET state = 'revoking', due_at = $4, claimant = $5, version = version + 1
+			WHERE seq IN (SELECT seq FROM picked)
+			RETURNING seq, id, CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), target, token, state, due_at, issued_at,
+				expires_at, not_after, renewed_at, renewable, attempts, drops, version, payload, failure`,
+			target, store.Micros(tx.Now()), limit, store.Micros(tx.Now().Add(m.claimTime())), m.Node(), kind, mount, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim due leases: %w", err)
+	}
+	return claimed, nil
+}
+
+// queryClaims runs a query that selects or returns recordColumns. A row whose sealed values do not open is told apart: it
+// must not keep the others from being revoked.
+func queryClaims(tx *store.Tx, query string, args ...any) ([]claim, error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var claimed []claim
+	for rows.Next() {
+		r, sealed, err := scanSealed(rows)
+		if err != nil {
+			return nil, err
+		}
+		c := claim{Record: r}
+		if c.broken = c.open(tx, sealed); errors.Is(c.broken, store.ErrSealed) {
+			return nil, c.broken
+		}
+		claimed = append(claimed, c)
+	}
+	return claimed, rows.Err()
+}
+
+// numbers runs a query for one column of numbers.
+func numbers(tx *store.Tx, query string, args ...any) ([]int64, error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var all []int64
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, rows.Err()
+}
+
+// among is the inside of an IN list whose first parameter has the given number. Lists are padded with a number that no row
+// has, to powers of four, so that few different statements are prepared.
+func among(first int, seqs []int64) (list string, args []any) {
+	size := 1
+	for size < len(seqs) {
+		size *= 4
+	}
+	var b strings.Builder
+	for i := range size {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(first + i))
+		seq := int64(0)
+		if i < len(seqs) {
+			seq = seqs[i]
+		}
+		args = append(args, seq)
+	}
+	return b.String(), args
 }
 
 func (m *Manager) claimRange(ctx context.Context, from, to string, limit int) ([]claim, error) {
@@ -256,15 +357,18 @@ func (m *Manager) each(claimed []claim, work func(claim) error) error {
 }
 
 // undo calls the engine under its deadline. It goes on when the client hangs up.
-func (m *Manager) undo(ctx context.Context, r Record) error {
-	revoker, err := m.revoker(r.Kind)
+func (m *Manager) undo(ctx context.Context, c claim) error {
+	if c.broken != nil {
+		return c.broken
+	}
+	revoker, err := m.revoker(c.Kind)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit("lease/revoke/after-mark")
 	ctx, done := context.WithTimeoutCause(context.WithoutCancel(ctx), m.RevokeBudget, ErrUnknown)
 	defer done()
-	if err := revoker.Revoke(ctx, r); err != nil { // Crash: the row is claimed; it is due again when the claim runs out.
+	if err := revoker.Revoke(ctx, c.Record); err != nil { // Crash: the row is claimed; it is due again when its claimant is dead.
 		return err
 	}
 	failpoint.Hit("lease/revoke/after-drop")
@@ -273,7 +377,7 @@ func (m *Manager) undo(ctx context.Context, r Record) error {
 
 // revokeNow works off one claim for a caller that waits.
 func (m *Manager) revokeNow(ctx context.Context, c claim) error {
-	err := m.undo(ctx, c.Record)
+	err := m.undo(ctx, c)
 	if err == nil {
 		return m.settle(ctx, c.Record)
 	}
@@ -287,13 +391,14 @@ func (m *Manager) revokeNow(ctx context.Context, c claim) error {
 
 // giveBack makes a claimed lease active again, with the refusal noted. A lease whose token has died stays condemned.
 func (m *Manager) giveBack(ctx context.Context, r Record, cause error) {
-	m.note(ctx, r, cause, func(tx *store.Tx, failure []byte) error {
+	// Serialisable with the token's end, which passes over leases that are being revoked.
+	m.note(ctx, m.Store.Update, r, cause, func(tx *store.Tx, failure []byte) error {
 		if err := m.demandAlive(tx, r.Token); err != nil {
-			_, err := tx.Exec(`UPDATE leases SET due_at = $1, failure = $2 WHERE seq = $3 AND version = $4`,
+			_, err := tx.Exec(`UPDATE leases SET due_at = $1, failure = $2, claimant = 0 WHERE seq = $3 AND version = $4`,
 				store.Micros(tx.Now()), failure, r.Seq, r.version)
 			return err
 		}
-		_, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, failure = $1, version = version + 1
+		_, err := tx.Exec(`UPDATE leases SET state = 'active', due_at = expires_at, failure = $1, claimant = 0, version = version + 1
 			WHERE seq = $2 AND version = $3`, failure, r.Seq, r.version)
 		return err
 	})

@@ -20,6 +20,7 @@ import (
 	"leasehold/internal/secret"
 	"leasehold/kvcompat"
 	"leasehold/lease"
+	"leasehold/node"
 	"leasehold/plugins"
 	"leasehold/plugins/postgres"
 	"leasehold/server/config"
@@ -40,6 +41,7 @@ type parts struct {
 	log       *slog.Logger
 	store     *store.Store
 	leases    *lease.Manager
+	nodes     *node.Registry
 	broker    *broker.Broker
 	database  *database.Engine
 	engines   map[string]engine.Engine // by type of mount
@@ -101,7 +103,7 @@ func dialectOf(s config.Storage) (store.Dialect, error) {
 // Migrations are the tables of every package that keeps some.
 func Migrations() []store.Migration {
 	return slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), database.Migrations(),
-		kvcompat.Migrations(), transit.Migrations())
+		kvcompat.Migrations(), node.Migrations(), transit.Migrations())
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
@@ -127,10 +129,19 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	if err != nil {
 		return err
 	}
+	p.nodes, err = node.New(node.Config{
+		Store: p.store, Hostname: hostname(), APIAddress: cfg.URL(), ClusterAddress: cfg.ClusterAddr, Version: opts.Version,
+		Died: func(tx *store.Tx, node int64) error { return p.leases.Died(tx, node) },
+		Log:  p.log,
+	})
+	if err != nil {
+		return err
+	}
 	p.leases, err = lease.New(lease.Config{
 		Store:     p.store,
 		Log:       p.log,
 		Alive:     tokens.Alive,
+		Node:      p.nodes.Self,
 		MountLive: mountLive,
 		MountTTL: func(mountUUID string) (def, max time.Duration) {
 			return p.broker.MountTTL(mountUUID)
@@ -193,6 +204,12 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	return err
 }
 
+// hostname is this machine's name, or empty where it has none: it is only shown.
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
+}
+
 func (p *parts) wakeForTokens() {
 	select {
 	case p.tokenWork <- struct{}{}:
@@ -200,12 +217,11 @@ func (p *parts) wakeForTokens() {
 	}
 }
 
-// opened is called when the store was unsealed, before the client learns of it. No other process uses an SQLite store, so
-// whatever is half done in it was left by a process that is dead.
+// opened is called when the store was unsealed, before the client learns of it.
 func (p *parts) opened(ctx context.Context) {
-	if err := p.leases.Recover(ctx); err != nil {
-		// The same rows become due by themselves, only later.
-		p.log.Error("recover leases", "error", err)
+	if err := p.nodes.Join(ctx); err != nil {
+		// The next sign of life tries again; until then, what a dead node left half done waits for its time.
+		p.log.Error("join the nodes of the store", "error", err)
 	}
 }
 

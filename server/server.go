@@ -133,6 +133,10 @@ func (s *Server) Serve(ctx context.Context) error {
 		}).run(reaping)
 		return nil
 	})
+	running.Go(func() error {
+		s.parts.beat(reaping)
+		return nil
+	})
 	<-ctx.Done()
 
 	s.log.Info("stopping")
@@ -140,6 +144,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopReaping()
 	err := running.Wait()
 	s.parts.leases.Wait()
+	s.parts.leave(context.WithoutCancel(ctx))
 	return errors.Join(err, s.close())
 }
 

@@ -235,5 +235,13 @@ func sealedError(err error) error {
 // ClaimSuffix ends a select that claims rows, so that two nodes do not wait for each other.
 func (tx *Tx) ClaimSuffix() string { return tx.store.dialect.ClaimSuffix() }
 
+// LockSuffix ends a select whose rows nobody else is to change until the transaction ends. It waits for those who do.
+func (tx *Tx) LockSuffix() string {
+	if tx.store.Shared() {
+		return "for update"
+	}
+	return ""
+}
+
 // AfterCommit has fn called once the transaction is durable, before Update returns.
 func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }
