@@ -58,8 +58,29 @@ func New(t testing.TB, binary, extra string) *Server {
 	return s
 }
 
+// NewOn prepares a server with the given storage block, such as [PostgreSQL] makes: several may share one.
+func NewOn(t testing.TB, binary, storage, extra string) *Server {
+	t.Helper()
+	s, err := PrepareOn(t.TempDir(), binary, storage, extra)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// PostgreSQL is the storage block of a PostgreSQL database.
+func PostgreSQL(url string) string {
+	return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", url)
+}
+
 // Prepare is New for programs that are no tests. The caller kills what it started.
 func Prepare(dir, binary, extra string) (*Server, error) {
+	return PrepareOn(dir, binary, fmt.Sprintf("storage \"sqlite\" {\n  path = %q\n}\n", filepath.Join(dir, "leasehold.db")), extra)
+}
+
+// PrepareOn is NewOn for programs that are no tests. The caller kills what it started.
+func PrepareOn(dir, binary, storage, extra string) (*Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -69,8 +90,8 @@ func Prepare(dir, binary, extra string) (*Server, error) {
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 90 * time.Second},
 	}
 	_ = listener.Close()
-	config := fmt.Sprintf("storage \"sqlite\" {\n  path = %q\n}\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\napi_addr = %q\ndisable_mlock = true\n%s\n",
-		filepath.Join(dir, "leasehold.db"), s.Addr, s.URL(), extra)
+	config := fmt.Sprintf("%slistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\napi_addr = %q\ndisable_mlock = true\n%s\n",
+		storage, s.Addr, s.URL(), extra)
 	return s, os.WriteFile(filepath.Join(dir, "config.hcl"), []byte(config), 0o600)
 }
 
@@ -129,6 +150,18 @@ func (s *Server) Kill() { s.signal(syscall.SIGKILL) }
 
 // Stop ends the process with SIGTERM and returns when it is gone.
 func (s *Server) Stop() { s.signal(syscall.SIGTERM) }
+
+// Pause stops the process where it is: it holds on to everything and does nothing, until Continue.
+func (s *Server) Pause() { _ = syscall.Kill(-s.PID(), syscall.SIGSTOP) }
+
+// Continue lets a paused process go on as if no time had passed.
+func (s *Server) Continue() { _ = syscall.Kill(-s.PID(), syscall.SIGCONT) }
+
+// Join makes s a node of the store that another server has initialised, and unseals it. Both must have been started.
+func (s *Server) Join(first *Server) error {
+	s.RootToken, s.UnsealKey = first.RootToken, first.UnsealKey
+	return s.Unseal()
+}
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.mu.Lock()
