@@ -52,9 +52,36 @@ type Database interface {
 	Close() error
 }
 
+// GroupDropper is an optional ability: DropUser without statements for several users at once, for less than the sum. The answer
+// has an error for each name, in their order; nil is the post-condition of DropUser. An error only says that this one is to
+// be dropped by itself, unless it is Unreachable.
+type GroupDropper interface {
+	DropUsers(ctx context.Context, names []string) []error
+}
+
 // Lister is an optional ability: the names of the users whose names begin with a prefix.
 type Lister interface {
 	Users(ctx context.Context, prefix string) ([]string, error)
+}
+
+// Marker is an optional ability: the database keeps [User.Mark] with the user, in its own catalogue and until the user is
+// dropped, so that whoever made a user can be told there. Making the user and marking it is one step where the database's DDL
+// allows it. A user that cannot be marked, for want of a privilege, is made all the same.
+type Marker interface {
+	// Accounts calls each for every user of the server, whoever made it, or for those of the given names when there are
+	// any, as they all are at one moment. The order is the database's own. A user made before the call and not dropped
+	// before its end is among them.
+	Accounts(ctx context.Context, names []string, each func(Account)) error
+}
+
+// MarkPrefix begins every mark: a plugin that has to share the place with other text finds it by that.
+const MarkPrefix = "leasehold "
+
+// Account is what the database's catalogue says of a user.
+type Account struct {
+	Name       string
+	Mark       string    // as User.Mark was; empty: none
+	Expiration time.Time // when the database itself refuses the login; zero: never
 }
 
 // User is a user to be made.
@@ -63,6 +90,7 @@ type User struct {
 	Password   secret.Text
 	Expiration time.Time // when the database itself should refuse the login; zero: never
 	Statements []string  // the role's creation statements; never empty
+	Mark       string    // what a [Marker] keeps with it: a line of printable ASCII that begins with MarkPrefix, no secret; empty: nothing
 }
 
 // Change is what AlterUser changes; zero fields are left alone.

@@ -30,6 +30,7 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		"drop in parallel":           dropParallel,
 		"drop with open sessions":    dropSessions,
 		"drop with owned objects":    dropOwned,
+		"drop in a group":            dropGroup,
 		"drop by statements":         dropStatements,
 		"creation fails half-way":    createBroken,
 		"creation is given up":       createAbandoned,
@@ -39,6 +40,7 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		"alter password and expiry":  alter,
 		"alter without a user":       alterMissing,
 		"list":                       list,
+		"marks":                      marks,
 		"unreachable":                unreachable,
 		"wrong login":                wrongLogin,
 		"errors keep secrets":        errorsKeepSecrets,
@@ -345,6 +347,79 @@ func list(s *suite) {
 	}
 }
 
+// mark is what a user of the suite is marked with.
+const mark = plugins.MarkPrefix + "store=0123456789abcdef mount=8f1c2d30-7a55 connection=pg role=app issued=2040-05-06T07:08:09.123456Z"
+
+// marks is about what the database's catalogue tells of users.
+func marks(s *suite) {
+	marker, ok := s.db.(plugins.Marker)
+	if !ok {
+		return
+	}
+	accounts := func(names ...string) map[string]plugins.Account {
+		found := map[string]plugins.Account{}
+		err := marker.Accounts(s.ctx, names, func(a plugins.Account) {
+			if _, twice := found[a.Name]; twice {
+				s.Errorf("user %q came twice", a.Name)
+			}
+			found[a.Name] = a
+		})
+		check(s, "list accounts", err)
+		return found
+	}
+	var users []plugins.User
+	for i, name := range append([]string{s.user().Name, s.user().Name}, s.Names...) {
+		u := s.user()
+		u.Name = name + secret.Random(secret.Base62, 8).Reveal()
+		if u.Mark = mark; i == 0 {
+			u.Mark = ""
+		}
+		check(s, fmt.Sprintf("create user %q", u.Name), s.db.CreateUser(s.ctx, u))
+		users = append(users, u)
+	}
+	check(s, "alter a marked user", s.db.AlterUser(s.ctx, users[1].Name, plugins.Change{Password: secret.NewText("another")}))
+	failed := s.user()
+	failed.Mark, failed.Statements = mark, s.Broken
+	s.wantClass("create by statements that fail", s.db.CreateUser(s.ctx, failed), plugins.Permanent, plugins.Refused)
+
+	for what, found := range map[string]map[string]plugins.Account{
+		"all": accounts(), "named": accounts(append(nameList(users), failed.Name, s.user().Name)...),
+	} {
+		for _, u := range users {
+			got, there := found[u.Name]
+			if !there || got.Mark != u.Mark || s.Expires && !got.Expiration.Equal(u.Expiration) {
+				s.Errorf("%s: user %q with mark %q and expiry %v: got %+v", what, u.Name, u.Mark, u.Expiration, got)
+			}
+		}
+		if _, there := found[failed.Name]; there {
+			s.Errorf("%s: a user whose creation failed", what)
+		}
+		if what == "named" && len(found) != len(users) {
+			s.Errorf("accounts of %d names: got %d", len(users)+2, len(found))
+		}
+	}
+	for _, u := range users {
+		s.drop(u.Name)
+	}
+	if left := accounts(nameList(users)...); len(left) > 0 {
+		s.Errorf("after the drop: got %v", left)
+	}
+	again := users[1]
+	again.Mark = ""
+	check(s, "make a user of a marked one's name", s.db.CreateUser(s.ctx, again))
+	if got := accounts(again.Name)[again.Name].Mark; got != "" {
+		s.Errorf("a new user has inherited the mark %q", got)
+	}
+	s.drop(again.Name)
+}
+
+func nameList(users []plugins.User) (names []string) {
+	for _, u := range users {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
 // everyCall returns the errors of all calls.
 func (s *suite) everyCall(db plugins.Database) map[string]error {
 	u := s.user()
@@ -357,6 +432,9 @@ func (s *suite) everyCall(db plugins.Database) map[string]error {
 	}
 	if lister, ok := db.(plugins.Lister); ok {
 		_, calls["list"] = lister.Users(s.ctx, u.Name)
+	}
+	if marker, ok := db.(plugins.Marker); ok {
+		calls["list accounts"] = marker.Accounts(s.ctx, nil, func(plugins.Account) {})
 	}
 	return calls
 }

@@ -38,6 +38,8 @@ var (
 // CreateUser makes the user by u.Statements, all or nothing: two round trips, and one more the first time to ask how the
 // server keeps passwords.
 //
+// The mark is a line of the role's comment, below what the statements may have written there. See marks.go.
+//
 // When the statements create a role, but none of u.Name (a bare {{name}} is folded to lower case), they are undone: nobody
 // would drop it.
 //
@@ -47,7 +49,7 @@ func (d *Database) CreateUser(ctx context.Context, u plugins.User) error {
 	if err := checkName(u.Name); err != nil {
 		return d.fail(op, plugins.Permanent, err)
 	}
-	c := change{op: op, name: u.Name, password: u.Password, expiration: u.Expiration, statements: u.Statements, creates: true}
+	c := change{op: op, name: u.Name, password: u.Password, expiration: u.Expiration, statements: u.Statements, creates: true, mark: u.Mark}
 	if c.expiration.IsZero() {
 		c.never = true
 	}
@@ -96,7 +98,8 @@ type change struct {
 	expiration time.Time
 	never      bool // the expiration is given, and it is none
 	statements []string
-	creates    bool // a role of that name has to be there afterwards
+	creates    bool   // a role of that name has to be there afterwards
+	mark       string // to be kept with it; empty: nothing
 }
 
 // apply runs the statements in one transaction, and again when somebody else's change of the same rows undid it. See the
@@ -137,9 +140,8 @@ func (d *Database) transact(ctx context.Context, pg *pgconn.PgConn, c change, st
 	var script strings.Builder
 	begin(ctx, &script)
 	writeStatements(&script, statements)
-	mustExist := c.creates && createRole(statements)
-	if mustExist {
-		script.WriteString("SELECT " + roleOf(c.name))
+	if c.creates {
+		script.WriteString(lookAtCreated(c.name))
 	}
 	// Crash: the server undoes the transaction when the connection breaks.
 	results, err := pg.Exec(ctx, script.String()).ReadAll()
@@ -151,7 +153,13 @@ func (d *Database) transact(ctx context.Context, pg *pgconn.PgConn, c change, st
 		return sentClass(err), err
 	case pg.TxStatus() != 'T':
 		return plugins.Unknown, errors.New("the statements ended the transaction")
-	case mustExist && results[len(results)-1].Rows[0][0] == nil:
+	}
+	var made created
+	if c.creates {
+		made = readCreated(results[len(results)-1].Rows[0])
+	}
+	switch {
+	case c.creates && !made.exists && createRole(statements):
 		d.rollback(ctx, pg)
 		return plugins.Permanent, errors.New("the statements make no role of the user's name; is {{name}} in double quotes?")
 	case ctx.Err() != nil:
@@ -159,10 +167,16 @@ func (d *Database) transact(ctx context.Context, pg *pgconn.PgConn, c change, st
 		return plugins.Refused, context.Cause(ctx)
 	}
 	// Crash: the user may exist; the caller recorded its name before.
-	if results, err = pg.Exec(ctx, "COMMIT").ReadAll(); err != nil {
+	mark := made.markBy(c)
+	results, err = pg.Exec(ctx, mark+"COMMIT").ReadAll()
+	if mark != "" && unmarkable(err, pg.TxStatus()) {
+		results, err = pg.Exec(ctx, leaveUnmarked+"COMMIT").ReadAll()
+	}
+	if err != nil {
+		d.rollback(ctx, pg)
 		return commitClass(err), err
 	}
-	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
+	if tag := results[len(results)-1].CommandTag.String(); tag != "COMMIT" {
 		return plugins.Refused, errors.New("the server undid the transaction")
 	}
 	return plugins.Unknown, nil

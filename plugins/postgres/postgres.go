@@ -76,6 +76,7 @@ type Database struct {
 var (
 	_ plugins.Database = (*Database)(nil)
 	_ plugins.Lister   = (*Database)(nil)
+	_ plugins.Marker   = (*Database)(nil)
 )
 
 // MaxOpen is max_open_connections. DropUser may open one more connection per call, to another database of the server.
