@@ -47,11 +47,17 @@ type Config struct {
 	DefaultTTL  time.Duration  // of leases and tokens; 0: 768 h
 	MaxTTL      time.Duration  // 0: 768 h
 	ClusterName string         // of a store that is initialised; empty: made of the cluster's id
+	APIAddr     string         // the URL that clients use for this node; may be empty
+	ClusterAddr string         // shown beside it; may be empty
 	Version     string         // the program's
 	Sanitized   map[string]any // what sys/config/state/sanitized shows; may be nil
 	Settings    Settings
 	Clock       clock.Clock
-	Log         *slog.Logger // nil: nothing is logged
+
+	// Nodes are the processes that serve the store. Nil: this one is the only one that is known.
+	Nodes func(ctx context.Context) ([]Node, error)
+
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // Broker runs requests. Safe for concurrent use.
@@ -66,6 +72,7 @@ type Broker struct {
 	system  engine.Engine
 
 	snapshot atomic.Pointer[snapshot]
+	opening  chan struct{} // holds an item while someone has the seal open the store
 
 	audit     *audit.Broker
 	audited   atomic.Int64      // the generation that the audit devices are of
@@ -102,7 +109,8 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, store: cfg.Store, barrier: cfg.Barrier, tokens: cfg.Tokens, leases: cfg.Leases, clock: cfg.Clock, log: cfg.Log,
-		audit: audit.NewBroker(cfg.Log), auditTurn: make(chan struct{}, 1), devices: map[string]string{},
+		audit: audit.NewBroker(cfg.Log), auditTurn: make(chan struct{}, 1), opening: make(chan struct{}, 1),
+		devices: map[string]string{},
 	}
 	b.system = cfg.System(b)
 	return b, nil
@@ -110,9 +118,6 @@ func New(cfg Config) (*Broker, error) {
 
 // Settings are those of the configuration.
 func (b *Broker) Settings() Settings { return b.cfg.Settings }
-
-// Version is the program's.
-func (b *Broker) Version() string { return b.cfg.Version }
 
 // Sanitized are the server's settings as clients may see them. Do not change the map.
 func (b *Broker) Sanitized() map[string]any { return b.cfg.Sanitized }

@@ -14,7 +14,7 @@ import (
 // OTPLength is the length of a root token, and of the one-time password that hides it on its way.
 const OTPLength = len("hvs.") + 24
 
-// RootGeneration is the progress of making a root token from unseal shares.
+// RootGeneration is the progress of making a root token from unseal shares, or recovery shares where the store opens by itself.
 type RootGeneration struct {
 	Nonce    string // names the operation; empty: none is under way
 	Started  bool
@@ -84,7 +84,7 @@ func (b *Broker) CancelRootGeneration() {
 	b.root = nil
 }
 
-// GiveRootShare takes an unseal share. With the last one needed it makes the token.
+// GiveRootShare takes a share in force. With the last one needed it makes the token.
 //
 // Errors: Invalid (none under way, another nonce, the shares do not make the key).
 func (b *Broker) GiveRootShare(ctx context.Context, nonce string, share []byte) (RootGeneration, error) {
@@ -120,7 +120,7 @@ func (b *Broker) GiveRootShare(ctx context.Context, nonce string, share []byte) 
 	if err != nil {
 		return RootGeneration{}, err
 	}
-	b.log.Info("a root token was made from unseal shares")
+	b.log.Info("a root token was made from shares")
 	hidden := make([]byte, OTPLength)
 	subtle.XORBytes(hidden, []byte(root.Reveal()), []byte(o.otp.Reveal()))
 	g.Complete, g.Encoded = true, base64.RawStdEncoding.EncodeToString(hidden)

@@ -263,8 +263,8 @@ func (c *call) withhold(ctx context.Context, resp *engine.Response) {
 	}
 }
 
-// Seal takes the keys from memory. It needs a token whose policies have update and sudo on sys/seal; a store that is
-// sealed already needs none.
+// Seal takes the keys from memory; the node stays sealed until shares open it, or it is started again. It needs a token whose
+// policies have update and sudo on sys/seal; a store that is sealed already needs none.
 func (b *Broker) Seal(ctx context.Context, r *Request) error {
 	if !b.store.Unlocked() {
 		return nil
@@ -283,7 +283,7 @@ func (b *Broker) Seal(ctx context.Context, r *Request) error {
 	if err := c.auditResponse(ctx, nil, nil); err != nil {
 		return err
 	}
-	b.SealNow()
+	b.hold()
 	return nil
 }
 

@@ -29,9 +29,10 @@ type Status struct {
 	ClusterID   string
 }
 
-// Initialize makes a new store's keys, root token, mounts and default policy in one transaction, and leaves it sealed.
+// Initialize makes a new store's keys, root token, mounts and default policy in one transaction, and leaves it sealed. The
+// shares are those of the unseal key; where the configured seal opens the store by itself, of the recovery key.
 //
-// Errors: Invalid (the parameters, the store is initialised already).
+// Errors: Invalid (the parameters, the store is initialised already), Unavailable (the configured seal).
 func (b *Broker) Initialize(ctx context.Context, p seal.Params) (shares []secret.Bytes, root secret.Text, err error) {
 	return b.initialize(ctx, p, auth.Root())
 }
@@ -51,7 +52,11 @@ func (b *Broker) InitializeDev(ctx context.Context, rootID secret.Text) (share s
 
 func (b *Broker) initialize(ctx context.Context, p seal.Params, spec auth.Spec) (shares []secret.Bytes, root secret.Text, err error) {
 	if err := p.Validate(); err != nil {
-		return nil, secret.Text{}, errs.New(errs.Invalid, "invalid seal configuration: %s", err)
+		what := "seal"
+		if b.barrier.Alone() {
+			what = "recovery"
+		}
+		return nil, secret.Text{}, errs.New(errs.Invalid, "invalid %s configuration: %s", what, err)
 	}
 	shares, err = b.barrier.Initialize(ctx, p, func(tx *store.Tx) error {
 		root, err = b.seed(tx, spec)
@@ -123,10 +128,22 @@ func DecodeShare(text string) ([]byte, error) {
 
 // Unseal takes one share; at the threshold the store opens. It needs no token.
 //
-// Errors: Invalid (the shares do not make the key, which resets progress; not initialised).
+// Errors: Invalid (the shares do not make the key, which resets progress; not initialised; a change of the seal is waited
+// for), Unavailable (a seal that opens by itself, and was asked to after the recovery shares).
 func (b *Broker) Unseal(ctx context.Context, share []byte) (Status, error) {
+	return b.unseal(ctx, share, b.barrier.Unseal)
+}
+
+// MigrateSeal is Unseal for a store that has another seal than the configured one, and puts that in force.
+//
+// Errors: those of Unseal; Invalid (there is no other seal to change from), Conflict (another node was faster).
+func (b *Broker) MigrateSeal(ctx context.Context, share []byte) (Status, error) {
+	return b.unseal(ctx, share, b.barrier.Migrate)
+}
+
+func (b *Broker) unseal(ctx context.Context, share []byte, take func(context.Context, []byte) (seal.Status, error)) (Status, error) {
 	wasOpen := b.store.Unlocked()
-	s, err := b.barrier.Unseal(ctx, share)
+	s, err := take(ctx, share)
 	if errors.Is(err, seal.ErrInvalidKey) {
 		b.barrier.ResetUnseal() // also after a share that cannot be one: whoever has the others begins anew
 	}
@@ -135,9 +152,7 @@ func (b *Broker) Unseal(ctx context.Context, share []byte) (Status, error) {
 	}
 	if !s.Sealed && !wasOpen {
 		if err := b.opened(ctx); err != nil {
-			// Nothing is served from a store whose configuration cannot be read.
-			b.SealNow()
-			return Status{}, fmt.Errorf("open the configuration: %w", err)
+			return Status{}, err
 		}
 	}
 	return b.status(s), nil
@@ -148,16 +163,21 @@ const (
 	selectVersions = `select version, installed_at from versions order by installed_at, version`
 )
 
-// opened reads the configuration of a store that has just been unsealed.
+// opened reads the configuration of a store that has just been unsealed. When that fails it is sealed again: nothing is
+// served from a store whose configuration cannot be read.
 func (b *Broker) opened(ctx context.Context) error {
 	err := b.store.Update(ctx, func(tx *store.Tx) error {
 		_, err := tx.Exec(insertVersion, b.cfg.Version, store.Micros(tx.Now()))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("record the version: %w", err)
+	if err == nil {
+		err = b.refresh(ctx)
 	}
-	return b.refresh(ctx)
+	if err != nil {
+		b.SealNow()
+		return fmt.Errorf("open the configuration: %w", err)
+	}
+	return nil
 }
 
 // refresh loads the configuration when there is a newer one.
@@ -205,9 +225,21 @@ func (b *Broker) ResetUnseal(ctx context.Context) (Status, error) {
 	return b.SealStatus(ctx)
 }
 
-// SealNow takes the keys from memory, as Seal does, without asking anybody. For the end of the process.
+// SealNow takes the keys from memory without asking anybody. For the end of the process, and for faults: a seal that opens
+// by itself may open the store again.
 func (b *Broker) SealNow() {
 	b.barrier.Seal()
+	b.forget()
+}
+
+// hold is SealNow by an operator: the store stays sealed until shares open it, or the process is started again.
+func (b *Broker) hold() {
+	b.barrier.Hold()
+	b.forget()
+}
+
+// forget drops what is in memory of an open store.
+func (b *Broker) forget() {
 	b.snapshot.Store(nil)
 	b.closeDevices()
 	b.mu.Lock()

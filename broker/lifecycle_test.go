@@ -100,7 +100,7 @@ func TestRekey(t *testing.T) {
 	ctx := t.Context()
 	_, err := n.StartRekey(ctx, broker.RekeyParams{Shares: 2, Threshold: 3})
 	wantError(t, err, errs.Fault, "invalid rekey seal configuration: threshold cannot be larger than shares")
-	_, _, err = n.GiveRekeyShare(ctx, "x", shares[0])
+	_, _, err = n.GiveRekeyShare(ctx, broker.UnsealKey, "x", shares[0])
 	wantError(t, err, errs.Invalid, "no barrier rekey in progress")
 	r, err := n.StartRekey(ctx, broker.RekeyParams{Shares: 1, Threshold: 1, Verify: true})
 	if err != nil || !r.Started || r.Required != 2 {
@@ -108,14 +108,14 @@ func TestRekey(t *testing.T) {
 	}
 	_, err = n.StartRekey(ctx, broker.RekeyParams{Shares: 1, Threshold: 1})
 	wantError(t, err, errs.Invalid, "rekey already in progress")
-	_, _, err = n.GiveRekeyShare(ctx, "x", shares[0])
+	_, _, err = n.GiveRekeyShare(ctx, broker.UnsealKey, "x", shares[0])
 	wantError(t, err, errs.Invalid, `incorrect nonce supplied; nonce for this rekey operation is "`+r.Nonce+`"`)
 	for i, want := range []int{1, 1} { // a share given twice counts once
-		if r, _, err = n.GiveRekeyShare(ctx, r.Nonce, shares[0]); err != nil || r.Progress != want {
+		if r, _, err = n.GiveRekeyShare(ctx, broker.UnsealKey, r.Nonce, shares[0]); err != nil || r.Progress != want {
 			t.Fatalf("share %d: %+v, %v", i, r, err)
 		}
 	}
-	r, made, err := n.GiveRekeyShare(ctx, r.Nonce, shares[2])
+	r, made, err := n.GiveRekeyShare(ctx, broker.UnsealKey, r.Nonce, shares[2])
 	if err != nil || len(made) != 1 || r.VerificationNonce == "" {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -123,7 +123,7 @@ func TestRekey(t *testing.T) {
 	// Until the new shares are verified the old ones stay in force.
 	n.SealNow()
 	unsealWith(t, n, shares[:2])
-	if _, err = n.RekeyVerification(); err == nil {
+	if _, err = n.RekeyVerification(broker.UnsealKey); err == nil {
 		t.Fatal("a rekey has outlived the sealing")
 	}
 
@@ -132,17 +132,17 @@ func TestRekey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, share := range shares[1:] {
-		if r, made, err = n.GiveRekeyShare(ctx, r.Nonce, share); err != nil {
+		if r, made, err = n.GiveRekeyShare(ctx, broker.UnsealKey, r.Nonce, share); err != nil {
 			t.Fatal(err)
 		}
 	}
 	first := r.VerificationNonce
-	if r, err = n.RestartVerification(); err != nil || r.VerificationNonce == first {
+	if r, err = n.RestartVerification(broker.UnsealKey); err != nil || r.VerificationNonce == first {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	_, err = n.GiveVerificationShare(ctx, first, made[0].Reveal())
+	_, err = n.GiveVerificationShare(ctx, broker.UnsealKey, first, made[0].Reveal())
 	wantError(t, err, errs.Invalid, `incorrect nonce supplied; nonce for this verify operation is "`+r.VerificationNonce+`"`)
-	if r, err = n.GiveVerificationShare(ctx, r.VerificationNonce, made[0].Reveal()); err != nil || !r.Complete {
+	if r, err = n.GiveVerificationShare(ctx, broker.UnsealKey, r.VerificationNonce, made[0].Reveal()); err != nil || !r.Complete {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	n.SealNow()

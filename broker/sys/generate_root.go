@@ -14,10 +14,10 @@ func (s *system) generateRootPaths() []*engine.Path {
 	a := rootAPI{s, s.b.Settings().UnauthenticatedGenerateRoot}
 	return []*engine.Path{
 		{Pattern: "generate-root/attempt", Fields: engine.Schema{"otp": engine.Text, "pgp_key": engine.Text}, Unauthenticated: a.bare,
-			Help: "Start or cancel making a root token from unseal shares.",
+			Help: "Start or cancel making a root token from shares.",
 			Ops:  engine.Ops{engine.Read: a.status, engine.Update: a.start, engine.Delete: a.cancel}},
 		{Pattern: "generate-root/update", Fields: engine.Schema{"key": engine.Text, "nonce": engine.Text}, Unauthenticated: a.bare,
-			Help: "Give an unseal share towards a root token.", Ops: engine.Ops{engine.Update: a.update}},
+			Help: "Give a share towards a root token.", Ops: engine.Ops{engine.Update: a.update}},
 		{Pattern: "decode-token", Fields: engine.Schema{"encoded_token": engine.Text, "otp": engine.Text}, Unauthenticated: true,
 			Help: "Decode a root token with its one-time password.", Ops: engine.Ops{engine.Update: decodeToken}},
 	}

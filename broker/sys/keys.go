@@ -31,7 +31,7 @@ func (s *system) keyPaths() []*engine.Path {
 			Ops: engine.Ops{engine.Read: s.readRotation, engine.Update: s.writeRotation}},
 		{Pattern: "rotate/keyring/config", Fields: config, Help: "When a data key is added by itself.",
 			Ops: engine.Ops{engine.Read: s.readRotation, engine.Update: s.writeRotation}},
-		{Pattern: "step-down", Sudo: true, Fields: engine.Schema{}, Help: "Give up leadership; there is none to give up.",
+		{Pattern: "step-down", Sudo: true, Fields: engine.Schema{}, Help: "Give up leadership; every node is active, none leads.",
 			Ops: engine.Ops{engine.Update: nothing}},
 	}
 }

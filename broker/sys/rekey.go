@@ -12,17 +12,17 @@ import (
 	"leasehold/internal/secret"
 )
 
-// ceremonies are the operations that the holders of unseal shares do together.
+// ceremonies are the operations that the holders of shares do together.
 type ceremonies interface {
 	Settings() broker.Settings
 
-	RekeyStatus(ctx context.Context) (broker.Rekey, error)
+	RekeyStatus(ctx context.Context, key broker.SharedKey) (broker.Rekey, error)
 	StartRekey(ctx context.Context, p broker.RekeyParams) (broker.Rekey, error)
 	CancelRekey()
-	GiveRekeyShare(ctx context.Context, nonce string, share []byte) (broker.Rekey, []secret.Bytes, error)
-	RekeyVerification() (broker.Rekey, error)
-	GiveVerificationShare(ctx context.Context, nonce string, share []byte) (broker.Rekey, error)
-	RestartVerification() (broker.Rekey, error)
+	GiveRekeyShare(ctx context.Context, key broker.SharedKey, nonce string, share []byte) (broker.Rekey, []secret.Bytes, error)
+	RekeyVerification(key broker.SharedKey) (broker.Rekey, error)
+	GiveVerificationShare(ctx context.Context, key broker.SharedKey, nonce string, share []byte) (broker.Rekey, error)
+	RestartVerification(key broker.SharedKey) (broker.Rekey, error)
 
 	RootGeneration(ctx context.Context) (broker.RootGeneration, error)
 	StartRootGeneration(ctx context.Context, otp string) (broker.RootGeneration, error)
@@ -30,8 +30,9 @@ type ceremonies interface {
 	GiveRootShare(ctx context.Context, nonce string, share []byte) (broker.RootGeneration, error)
 }
 
-// rekeyPaths are the paths of a change of the unseal key. Where the settings say that they want no token they answer
-// outside the envelope, as the oldest clients expect; rotate/root is the same, always with a token.
+// rekeyPaths are the paths of a change of the unseal key, and of the recovery key. Where the settings say that they want no
+// token, those below rekey answer outside the envelope, as the oldest clients expect; those below rotate are the same, always
+// with a token.
 func (s *system) rekeyPaths() []*engine.Path {
 	start := engine.Schema{
 		"secret_shares": engine.Int, "secret_threshold": engine.Int, "pgp_keys": engine.TextList, "backup": engine.Bool,
@@ -39,24 +40,34 @@ func (s *system) rekeyPaths() []*engine.Path {
 	}
 	give := engine.Schema{"key": engine.Text, "nonce": engine.Text}
 	var paths []*engine.Path
-	for _, root := range []string{"rekey", "rotate/root"} {
-		old := root == "rekey"
-		a := rekeyAPI{s, old && s.b.Settings().UnauthenticatedRekey}
+	for _, r := range []struct {
+		root, backup string
+		key          broker.SharedKey
+		old          bool
+	}{
+		{"rekey", "rekey/backup", broker.UnsealKey, true},
+		{"rekey-recovery-key", "rekey/recovery-key-backup", broker.RecoveryKey, true},
+		{"rotate/root", "rotate/root/backup", broker.UnsealKey, false},
+		{"rotate/recovery", "rotate/recovery/backup", broker.RecoveryKey, false},
+	} {
+		a := rekeyAPI{s, r.key, r.old && s.b.Settings().UnauthenticatedRekey}
 		paths = append(paths,
-			&engine.Path{Pattern: root + "/init", Fields: start, Sudo: !old, Unauthenticated: a.bare, Help: "Start or cancel a change of the unseal key.",
+			&engine.Path{Pattern: r.root + "/init", Fields: start, Sudo: !r.old, Unauthenticated: a.bare, Help: "Start or cancel a change of the shares.",
 				Ops: engine.Ops{engine.Read: a.status, engine.Update: a.start, engine.Delete: a.cancel}},
-			&engine.Path{Pattern: root + "/update", Fields: give, Sudo: !old, Unauthenticated: a.bare, Help: "Give a share of the unseal key in force.",
+			&engine.Path{Pattern: r.root + "/update", Fields: give, Sudo: !r.old, Unauthenticated: a.bare, Help: "Give a share in force.",
 				Ops: engine.Ops{engine.Update: a.update}},
-			&engine.Path{Pattern: root + "/verify", Fields: give, Sudo: !old, Unauthenticated: a.bare, Help: "Give a share of the new unseal key.",
+			&engine.Path{Pattern: r.root + "/verify", Fields: give, Sudo: !r.old, Unauthenticated: a.bare, Help: "Give a new share.",
 				Ops: engine.Ops{engine.Read: a.verification, engine.Update: a.verify, engine.Delete: a.restartVerification}},
+			&engine.Path{Pattern: r.backup, Fields: engine.Schema{}, Sudo: !r.old, Help: "Encrypted copies of shares; none are kept.",
+				Ops: engine.Ops{engine.Read: noBackup, engine.Delete: nothing}},
 		)
 	}
-	return append(paths, &engine.Path{Pattern: "rekey/backup", Fields: engine.Schema{}, Help: "Encrypted copies of shares; none are kept.",
-		Ops: engine.Ops{engine.Read: noBackup, engine.Delete: nothing}})
+	return paths
 }
 
 type rekeyAPI struct {
 	*system
+	key  broker.SharedKey
 	bare bool // outside the envelope
 }
 
@@ -85,7 +96,7 @@ func rekeyState(r broker.Rekey) map[string]any {
 }
 
 func (a rekeyAPI) status(ctx context.Context, _ *engine.Request, _ *engine.Fields) (*engine.Response, error) {
-	r, err := a.b.RekeyStatus(ctx)
+	r, err := a.b.RekeyStatus(ctx, a.key)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +108,7 @@ func (a rekeyAPI) start(ctx context.Context, _ *engine.Request, f *engine.Fields
 		return nil, errs.New(errs.Invalid, "shares cannot be encrypted with PGP keys by this server")
 	}
 	r, err := a.b.StartRekey(ctx, broker.RekeyParams{
-		Shares: f.Int("secret_shares"), Threshold: f.Int("secret_threshold"), Verify: f.Bool("require_verification"),
+		Key: a.key, Shares: f.Int("secret_shares"), Threshold: f.Int("secret_threshold"), Verify: f.Bool("require_verification"),
 	})
 	if err != nil {
 		return nil, err
@@ -124,7 +135,7 @@ func (a rekeyAPI) update(ctx context.Context, _ *engine.Request, f *engine.Field
 		return nil, err
 	}
 	defer clear(key)
-	r, shares, err := a.b.GiveRekeyShare(ctx, f.Text("nonce"), key)
+	r, shares, err := a.b.GiveRekeyShare(ctx, a.key, f.Text("nonce"), key)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +166,7 @@ func verificationState(r broker.Rekey) map[string]any {
 }
 
 func (a rekeyAPI) verification(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
-	r, err := a.b.RekeyVerification()
+	r, err := a.b.RekeyVerification(a.key)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +179,7 @@ func (a rekeyAPI) verify(ctx context.Context, _ *engine.Request, f *engine.Field
 		return nil, err
 	}
 	defer clear(key)
-	r, err := a.b.GiveVerificationShare(ctx, f.Text("nonce"), key)
+	r, err := a.b.GiveVerificationShare(ctx, a.key, f.Text("nonce"), key)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +190,7 @@ func (a rekeyAPI) verify(ctx context.Context, _ *engine.Request, f *engine.Field
 }
 
 func (a rekeyAPI) restartVerification(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
-	r, err := a.b.RestartVerification()
+	r, err := a.b.RestartVerification(a.key)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ func (s *system) serverPaths() []*engine.Path {
 	return []*engine.Path{
 		{Pattern: "version-history", Fields: engine.Schema{}, Help: "The versions of the program that this store has seen.",
 			Ops: engine.Ops{engine.List: s.versionHistory}},
-		{Pattern: "ha-status", Help: "The nodes; each knows of itself alone.", Ops: engine.Ops{engine.Read: s.haStatus}},
+		{Pattern: "ha-status", Help: "The nodes that serve this store.", Ops: engine.Ops{engine.Read: s.haStatus}},
 		{Pattern: "host-info", Help: "The machine that this node runs on.", Ops: engine.Ops{engine.Read: s.hostInfo}},
 		{Pattern: "config/state/sanitized", Help: "The server's settings, without secrets.",
 			Ops: engine.Ops{engine.Read: s.sanitized}},
@@ -35,13 +35,24 @@ func (s *system) versionHistory(ctx context.Context, _ *engine.Request, _ *engin
 	return &engine.Response{Data: map[string]any{"keys": names, "key_info": info}}, nil
 }
 
-// haStatus shows this node. Nodes do not know of one another: the store is what they share.
-func (s *system) haStatus(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
-	address, _ := s.b.Sanitized()["api_addr"].(string)
-	return both(map[string]any{"nodes": []map[string]any{{
-		"hostname": hostname(), "api_address": address, "cluster_address": "", "active_node": true, "last_echo": nil,
-		"version": s.b.Version(),
-	}}}), nil
+// haStatus shows the nodes that serve the store. Each of them is active.
+func (s *system) haStatus(ctx context.Context, _ *engine.Request, _ *engine.Fields) (*engine.Response, error) {
+	nodes, err := s.b.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]map[string]any, 0, len(nodes))
+	for _, n := range nodes {
+		var echo any // of this node there is none: it answers
+		if !n.Self && !n.LastEcho.IsZero() {
+			echo = n.LastEcho
+		}
+		shown = append(shown, map[string]any{
+			"hostname": n.Hostname, "api_address": n.APIAddress, "cluster_address": n.ClusterAddress, "active_node": true,
+			"last_echo": echo, "version": n.Version,
+		})
+	}
+	return both(map[string]any{"nodes": shown}), nil
 }
 
 // hostname is the machine's name, or nothing where it has none.

@@ -19,7 +19,7 @@ type server interface {
 	AccessorPolicies(ctx context.Context, accessor string) (policies []string, found bool, err error)
 	MountAt(path string) *broker.Mount
 	Versions(ctx context.Context) ([]broker.Version, error)
-	Version() string
+	Nodes(ctx context.Context) ([]broker.Node, error)
 	Sanitized() map[string]any
 	Now() time.Time
 }

@@ -64,30 +64,48 @@ var initSchema = engine.Schema{
 	"recovery_shares": engine.Int, "recovery_threshold": engine.Int, "recovery_pgp_keys": engine.CommaList,
 }
 
+// shareFields are the fields of init that say how a key is shared out.
+type shareFields struct{ shares, threshold, pgpKeys string }
+
+var (
+	unsealFields   = shareFields{"secret_shares", "secret_threshold", "pgp_keys"}
+	recoveryFields = shareFields{"recovery_shares", "recovery_threshold", "recovery_pgp_keys"}
+)
+
 // errPGP: the shares of a ceremony are handed out in clear, over TLS.
 var errPGP = errs.New(errs.Invalid, "encrypting with PGP keys is not supported")
 
+// initialize gives the shares of the unseal key; where the seal opens the store by itself, it does so at once, and the shares
+// are those of the recovery key.
 func initialize(ctx context.Context, x *exchange) error {
 	f, err := x.fields(initSchema)
 	if err != nil {
 		return err
 	}
-	var recovery []string
-	for _, name := range []string{"recovery_shares", "recovery_threshold"} {
-		if f.Int(name) != 0 {
-			recovery = append(recovery, name)
+	status, err := x.h.broker.SealStatus(ctx)
+	if err != nil {
+		return err
+	}
+	own, others, kind := unsealFields, recoveryFields, "seal"
+	if status.Recovery {
+		own, others, kind = recoveryFields, unsealFields, "recovery"
+	}
+	params, pgpKeys := seal.Params{Shares: f.Int(own.shares), Threshold: f.Int(own.threshold)}, len(f.List(own.pgpKeys))
+	var wrong []string
+	for _, name := range []string{others.shares, others.threshold} {
+		if f.Int(name) != 0 { // some clients send a zero for nothing
+			wrong = append(wrong, name)
 		}
 	}
-	if len(f.List("recovery_pgp_keys")) > 0 {
-		recovery = append(recovery, "recovery_pgp_keys")
+	if len(f.List(others.pgpKeys)) > 0 {
+		wrong = append(wrong, others.pgpKeys)
 	}
-	if len(recovery) > 0 {
-		return errs.New(errs.Invalid, "parameters %s not applicable to seal type shamir", strings.Join(recovery, ","))
-	}
-	params := seal.Params{Shares: f.Int("secret_shares"), Threshold: f.Int("secret_threshold")}
-	if keys := len(f.List("pgp_keys")); keys > 0 && keys != params.Shares {
-		return errs.New(errs.Invalid, "invalid seal configuration: count mismatch between number of provided PGP keys and number of shares")
-	} else if keys > 0 || f.Text("root_token_pgp_key") != "" {
+	switch {
+	case len(wrong) > 0:
+		return errs.New(errs.Invalid, "parameters %s not applicable to seal type %s", strings.Join(wrong, ","), status.Type)
+	case pgpKeys > 0 && pgpKeys != params.Shares:
+		return errs.New(errs.Invalid, "invalid %s configuration: count mismatch between number of provided PGP keys and number of shares", kind)
+	case pgpKeys > 0, f.Text("root_token_pgp_key") != "":
 		return errPGP
 	}
 	shares, root, err := x.h.broker.Initialize(ctx, params)
@@ -95,6 +113,13 @@ func initialize(ctx context.Context, x *exchange) error {
 		return err
 	}
 	answer := shareTexts(shares)
+	if status.Recovery {
+		if err := x.h.broker.OpenAlone(ctx, x.h.opened); err != nil {
+			// The shares must not be lost for that. It is tried again behind us.
+			x.h.log.Warn("the new store does not open by itself yet", "error", err)
+		}
+		answer = map[string]any{"keys": []any{}, "keys_base64": []any{}, "recovery_keys": answer["keys"], "recovery_keys_base64": answer["keys_base64"]}
+	}
 	answer["root_token"] = root
 	return x.value(answer)
 }
@@ -121,7 +146,10 @@ func sealStatus(ctx context.Context, x *exchange) error {
 func (x *exchange) statusOf(s broker.Status) map[string]any {
 	out := map[string]any{
 		"type": s.Type, "initialized": s.Initialized, "sealed": s.Sealed, "t": s.Threshold, "n": s.Shares, "progress": s.Progress,
-		"nonce": s.Nonce, "version": x.h.version, "migration": false, "recovery_seal": false, "storage_type": x.h.storageType,
+		"nonce": s.Nonce, "version": x.h.version, "migration": s.Migration, "recovery_seal": s.Recovery, "storage_type": x.h.storageType,
+	}
+	if s.Recovery {
+		out["recovery_seal_type"] = seal.Shamir
 	}
 	if !s.Sealed {
 		out["cluster_name"], out["cluster_id"] = s.ClusterName, s.ClusterID
@@ -135,9 +163,6 @@ func unseal(ctx context.Context, x *exchange) error {
 	f, err := x.fields(unsealSchema)
 	if err != nil {
 		return err
-	}
-	if f.Bool("migrate") {
-		return errs.New(errs.Invalid, "no seal migration is going on")
 	}
 	if f.Bool("reset") {
 		status, err := x.h.broker.ResetUnseal(ctx)
@@ -159,7 +184,11 @@ func unseal(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	status, err := x.h.broker.Unseal(ctx, share)
+	give := x.h.broker.Unseal
+	if f.Bool("migrate") {
+		give = x.h.broker.MigrateSeal
+	}
+	status, err := give(ctx, share)
 	if err != nil {
 		return err
 	}
@@ -231,10 +260,15 @@ func health(ctx context.Context, x *exchange) error {
 	return x.valueWith(code, answer)
 }
 
-// leader answers that there is none: every node serves every request.
+// leader answers, where several nodes may serve the store, that this one leads: each is as good as a leader, and clients that
+// look for one need go no further. With a store of one node there is none.
 func leader(_ context.Context, x *exchange) error {
+	l, err := x.h.broker.Leadership()
+	if err != nil {
+		return err
+	}
 	return x.value(map[string]any{
-		"ha_enabled": false, "is_self": false, "active_time": "0001-01-01T00:00:00Z", "leader_address": "", "leader_cluster_address": "",
-		"performance_standby": false, "performance_standby_last_remote_wal": 0,
+		"ha_enabled": l.Shared, "is_self": l.Shared, "active_time": l.ActiveSince, "leader_address": l.APIAddress,
+		"leader_cluster_address": l.ClusterAddress, "performance_standby": false, "performance_standby_last_remote_wal": 0,
 	})
 }

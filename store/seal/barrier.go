@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,12 +22,13 @@ type Barrier struct {
 	seals Seals // does not change once the barrier is used
 
 	mu        sync.Mutex
-	given     parts    // guarded by mu: shares towards unsealing
-	nonce     string   // guarded by mu: names the present unsealing
-	root      *rootKey // guarded by mu: nil while sealed
-	threshold int      // guarded by mu: as last read
-	held      bool     // guarded by mu: sealed by hand, and not to be opened without shares
-	former    bool     // guarded by mu: a former Wrapper opened the store
+	given     parts     // guarded by mu: shares towards unsealing
+	nonce     string    // guarded by mu: names the present unsealing
+	root      *rootKey  // guarded by mu: nil while sealed
+	threshold int       // guarded by mu: as last read
+	openedAt  time.Time // guarded by mu
+	held      bool      // guarded by mu: sealed by hand, and not to be opened without shares
+	former    bool      // guarded by mu: a former Wrapper opened the store
 }
 
 type rootKey = [keyring.KeySize]byte
@@ -68,7 +70,7 @@ func (b *Barrier) status(r *row) Status {
 		Progress:    len(b.given),
 		Nonce:       b.nonce,
 	}
-	if b.moving(r) {
+	if s.Sealed && b.moving(r) {
 		s.Type, s.Migration = b.seals.kind(), true
 	}
 	s.Recovery = s.Type != Shamir
@@ -226,10 +228,17 @@ func (b *Barrier) open(ctx context.Context, root *rootKey, how opening) error {
 		k.Wipe()
 		return nil
 	}
-	b.root, b.former, b.held = root, how.former, false
+	b.root, b.openedAt, b.former, b.held = root, b.store.Clock().Now(), how.former, false
 	b.store.Unlock(k)
 	b.log.Info("unsealed")
 	return nil
+}
+
+// OpenedAt is when the store was opened; before that, when it was the last time.
+func (b *Barrier) OpenedAt() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.openedAt
 }
 
 // ResetUnseal forgets the shares given so far.
