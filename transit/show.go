@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"strconv"
 	"time"
@@ -104,5 +103,5 @@ func (v *version) publicText(k *key, context []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode a public key: %w", err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: encoded})), nil
+	return armour("PUBLIC KEY", encoded), nil
 }
