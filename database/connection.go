@@ -245,7 +245,7 @@ func (e *Engine) open(s settings, into *pool) error {
 	if err != nil {
 		return err
 	}
-	into.db, into.names, into.gate = db, names, newGate(db.MaxOpen())
+	into.db, into.names, into.gate, into.breaker = db, names, newGate(db.MaxOpen()), &breaker{clock: e.clock}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"leasehold/engine"
+	"leasehold/internal/clock"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
 	"leasehold/lease"
@@ -32,7 +33,8 @@ type Config struct {
 	// included. 0: 15 s.
 	CreateTimeout time.Duration
 
-	Log *slog.Logger // nil: nothing is logged
+	Clock clock.Clock  // nil: the system's
+	Log   *slog.Logger // nil: nothing is logged
 }
 
 // Engine serves all mounts of its kind. Safe for concurrent use. Its state is open pools, and they can be thrown away
@@ -44,6 +46,7 @@ type Engine struct {
 	drivers        map[string]plugins.Driver
 	passwordPolicy func(ctx context.Context, name string) (func() (secret.Text, error), error)
 	timeout        time.Duration
+	clock          clock.Clock
 	log            *slog.Logger
 	pools          *pools
 }
@@ -56,12 +59,15 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.CreateTimeout == 0 {
 		cfg.CreateTimeout = 15 * time.Second
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
 		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, passwordPolicy: cfg.PasswordPolicy,
-		timeout: cfg.CreateTimeout, log: cfg.Log, pools: newPools(),
+		timeout: cfg.CreateTimeout, clock: cfg.Clock, log: cfg.Log, pools: newPools(),
 	}
 	e.Router = engine.NewRouter(
 		&engine.Path{
@@ -171,12 +177,25 @@ func (e *Engine) callPool(ctx context.Context, p *pool, urgent bool, fn func(ctx
 		ctx, done = context.WithTimeoutCause(ctx, e.timeout, errSlow)
 		defer done()
 	}
+	probe := func() error {
+		ctx, done := context.WithTimeoutCause(ctx, probeTimeout, errSlow)
+		defer done()
+		return p.db.Verify(ctx)
+	}
+	if err := p.breaker.pass(probe); err != nil {
+		return err
+	}
 	if err := p.gate.enter(ctx, urgent); err != nil {
 		return errs.Framed(errs.Unavailable, "the database is busy: no free connection in time").
 			Because(fmt.Errorf("%w: %w", lease.ErrUnreachable, err))
 	}
 	defer p.gate.leave()
-	return targetError(fn(ctx, p.db))
+	if err := p.breaker.pass(probe); err != nil { // it may have gone down while we waited
+		return err
+	}
+	err := fn(ctx, p.db)
+	p.breaker.watch(ctx, err)
+	return targetError(err)
 }
 
 var errSlow = errors.New("the database did not answer in time")

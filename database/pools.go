@@ -18,10 +18,11 @@ type pools struct {
 type pool struct {
 	version string
 	once    sync.Once // opening checks the settings and contacts nobody
-	err     error     // why it did not open; set by once, like the three below
+	err     error     // why it did not open; set by once, like the four below
 	db      plugins.Database
 	names   *usernames
 	gate    *gate
+	breaker *breaker
 
 	users  int  // who works with it now; guarded by pools.mu
 	closed bool // to be closed by the last user; guarded by pools.mu

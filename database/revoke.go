@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"leasehold/store"
 )
 
-var _ lease.Revoker = (*Engine)(nil)
+var _ lease.GroupRevoker = (*Engine)(nil)
 
 // leased is what a lease's duties work with.
 type leased struct {
@@ -51,15 +52,93 @@ func (l leased) at(target string) *role {
 	return l.role
 }
 
+// revocation are the statements that drop the user; none: the plugin knows how.
+func (l leased) revocation(target string) []string {
+	if present := l.at(target); present != nil {
+		return present.Revocation
+	}
+	return l.Revocation
+}
+
 // Revoke implements [lease.Revoker]: it drops the user and looks that it is gone.
 func (e *Engine) Revoke(ctx context.Context, r lease.Record) error {
 	return e.reach(ctx, r, false, func(ctx context.Context, l leased, db plugins.Database) error {
-		statements := l.Revocation
-		if present := l.at(r.Target); present != nil {
-			statements = present.Revocation
-		}
-		return db.DropUser(ctx, l.User, statements)
+		return db.DropUser(ctx, l.User, l.revocation(r.Target))
 	})
+}
+
+// errByItself says that a lease cannot be undone together with others.
+var errByItself = errors.New("to be undone by itself")
+
+// RevokeGroup implements [lease.GroupRevoker]: it drops users together that have no revocation statements, where the plugin
+// can.
+func (e *Engine) RevokeGroup(ctx context.Context, rs []lease.Record) []error {
+	failed := make([]error, len(rs))
+	for i := range failed {
+		failed[i] = errByItself
+	}
+	c, names, places, err := e.plainUsers(ctx, rs)
+	if err == nil && len(names) > 0 {
+		c, err = e.settle(ctx, c)
+	}
+	if err != nil || len(names) == 0 {
+		return failed // each by itself meets the same error, and has its own to tell
+	}
+	err = e.call(ctx, c, false, func(ctx context.Context, db plugins.Database) error {
+		group, can := db.(plugins.GroupDropper)
+		if !can {
+			return nil
+		}
+		var silent error
+		for i, err := range group.DropUsers(ctx, names) {
+			failed[places[i]] = targetError(err)
+			if class := plugins.ClassOf(err); err != nil && (class == plugins.Unreachable || class == plugins.Unknown) {
+				silent = err
+			}
+		}
+		return silent
+	})
+	if errors.Is(err, lease.ErrUnreachable) { // also when it was not even tried
+		for i := range failed {
+			failed[i] = err
+		}
+	}
+	return failed
+}
+
+// plainUsers are the users of leases of one connection that are dropped without statements, and their places among the leases.
+// There are none where the connection was set aside: each user is to be looked for, then.
+func (e *Engine) plainUsers(ctx context.Context, rs []lease.Record) (c *connection, names []string, places []int, err error) {
+	mount, target := rs[0].MountUUID, rs[0].Target
+	if strings.Contains(target, asideMark) {
+		return nil, nil, nil, nil
+	}
+	err = e.store.View(ctx, func(tx *store.Tx) error {
+		names, places = nil, nil
+		roles := map[string]*role{}
+		for i, r := range rs {
+			var l leased
+			if err := decodeJSON(r.Payload, &l.payload); err != nil {
+				continue // told when its turn comes
+			}
+			present, read := roles[l.Role]
+			if !read {
+				if present, _, err = findRole(tx, mount, l.Role); err != nil {
+					return err
+				}
+				roles[l.Role] = present
+			}
+			if l.role = present; len(l.revocation(target)) == 0 {
+				names, places = append(names, l.User), append(places, i)
+			}
+		}
+		c, err = findConnection(tx, mount, target)
+		return err
+	})
+	if c == nil {
+		names = nil
+	}
+	return c, names, places, err
 }
 
 // Extend implements [lease.Revoker]: it moves the user's expiry in the database.

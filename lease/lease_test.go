@@ -82,10 +82,10 @@ func (d *target) names() []string {
 	return out
 }
 
-// world is a manager, its clock and its target.
 // node is this process among those that share the store.
 const node = 7
 
+// world is a manager, its clock and its target.
 type world struct {
 	t      *testing.T
 	clock  *clock.Fake

@@ -230,21 +230,19 @@ func (m *Manager) workOff(ctx context.Context, claimed []claim) (unreachable boo
 // undoAll undoes claims of one target: together where the engine can, and one by one those that failed together. Once the
 // target cannot be reached, or does not answer, the rest is not tried: it is given back as if it were unreachable.
 func (m *Manager) undoAll(ctx context.Context, claimed []claim) []error {
-	failed := make([]error, len(claimed))
-	if len(claimed) > 1 {
-		failed = m.undoGroup(ctx, claimed)
-	} else {
-		failed[0] = m.undo(ctx, claimed[0])
-		return failed
+	if len(claimed) == 1 {
+		return []error{m.undo(ctx, claimed[0])}
 	}
+	failed := m.undoGroup(ctx, claimed)
 	var silent error
 	for i, err := range failed {
-		if err == nil {
+		switch {
+		case err == nil:
 			continue
-		}
-		if silent == nil {
+		case errors.Is(err, ErrUnreachable):
+		case silent == nil:
 			err = m.undo(ctx, claimed[i])
-		} else {
+		default:
 			err = fmt.Errorf("%w: another revocation had no answer", ErrUnreachable)
 		}
 		failed[i] = err

@@ -150,7 +150,7 @@ func collided(err error, attempt int) bool {
 // lookSQL reads the indexes of pg_shdepend; the views of information_schema read everything. To list sessions the server
 // copies a few hundred kilobytes, and to plan a query of pg_stat_activity it takes even longer.
 const lookSQL = `
-SELECT r.oid, me.rolsuper,
+SELECT r.rolname::pg_catalog.text, r.oid, me.rolsuper,
        EXISTS (SELECT FROM pg_catalog.pg_roles k WHERE k.rolname = $2),
        s.here, s.owns, s.elsewhere,
        CASE WHEN s.owns OR NOT me.rolsuper
@@ -166,20 +166,16 @@ SELECT r.oid, me.rolsuper,
          FROM pg_catalog.pg_shdepend d
          LEFT JOIN pg_catalog.pg_database o ON o.oid = d.dbid
         WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = r.oid) s
- WHERE r.rolname = $1`
+ WHERE r.rolname = ANY ($1::pg_catalog.text[])`
 
 // look reports whether the role is there.
 func (p *dropping) look(ctx context.Context) (bool, error) {
-	var h holdings
-	err := p.conn.QueryRow(ctx, lookSQL, p.name, keeper).
-		Scan(&h.oid, &h.superuser, &h.keeper, &h.here, &h.owns, &h.elsewhere, &h.sessions)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
+	roles, err := p.lookAll(ctx, []string{p.name})
+	role, found := roles[p.name]
+	if found {
+		p.role = role
 	}
-	if err == nil {
-		p.role = h
-	}
-	return err == nil, err
+	return found, err
 }
 
 // disable takes the login away and ends the sessions.
@@ -195,15 +191,9 @@ func (p *dropping) disable(ctx context.Context) error {
 	return p.endSessions(ctx, true)
 }
 
-// sessions is a query: how many sessions the role has. It tells them to end where that is allowed: a superuser always may,
-// others while they are members of the role.
+// sessions is [sessionsOf] the one role.
 func (p *dropping) sessions(end bool) string {
-	counted := "b"
-	if end {
-		counted = "pg_catalog.pg_terminate_backend(pg_catalog.pg_stat_get_backend_pid(b))"
-	}
-	return fmt.Sprintf("SELECT pg_catalog.count(%s) FROM pg_catalog.pg_stat_get_backend_idset() b"+
-		" WHERE pg_catalog.pg_stat_get_backend_userid(b) = %d::pg_catalog.oid", counted, p.role.oid)
+	return sessionsOf(end, []string{fmt.Sprint(p.role.oid)})
 }
 
 // endSessions returns when the role, dropped or not, has no sessions.
@@ -211,21 +201,7 @@ func (p *dropping) endSessions(ctx context.Context, end bool) error {
 	if p.role.oid == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, sessionsTimeout)
-	defer cancel()
-	poll := time.NewTicker(sessionPoll)
-	defer poll.Stop()
-	for {
-		answer, err := p.run(ctx, p.sessions(end))
-		if err != nil || answer[0] == "0" {
-			return err
-		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return p.d.fail("drop user", plugins.Refused, fmt.Errorf("wait for %s sessions to end: %w", answer[0], ctx.Err()))
-		}
-	}
+	return p.awaitSessions(ctx, p.sessions(end))
 }
 
 // join makes the connection's user a member of the role, which gives it the role's rights over objects and sessions. The
