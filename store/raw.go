@@ -78,7 +78,13 @@ func OpenRaw(ctx context.Context, dialect Mover, migrations []Migration, readOnl
 }
 
 // Close ends the connection and lets others in.
-func (r *Raw) Close() error { return errors.Join(r.Conn.Close(), r.db.Close(), r.dialect.Close()) }
+func (r *Raw) Close() error {
+	err := r.Conn.Close()
+	if errors.Is(err, sql.ErrConnDone) { // it broke before
+		err = nil
+	}
+	return errors.Join(err, r.db.Close(), r.dialect.Close())
+}
 
 // Dialect is the database that the store is in.
 func (r *Raw) Dialect() Mover { return r.dialect }

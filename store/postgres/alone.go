@@ -7,9 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"leasehold/store"
@@ -43,22 +43,38 @@ func (d *dialect) storeLock(ctx context.Context, conn *pgx.Conn) (int64, error) 
 	return int64(binary.BigEndian.Uint64(sum[:])), nil
 }
 
+// lockPatience is how long a connection waits for the lock. A process that has just ended, or was killed, may have
+// connections that the database has not given up yet.
+const lockPatience = 5 * time.Second
+
+// lock takes the lock by one of PostgreSQL's functions, and says whether it got it.
+func (d *dialect) lock(ctx context.Context, conn *pgx.Conn, try, wait string) (number int64, got bool, err error) {
+	if number, err = d.storeLock(ctx, conn); err != nil {
+		return 0, false, err
+	}
+	if err := conn.QueryRow(ctx, `select `+try+`($1)`, number).Scan(&got); err != nil || got {
+		return number, got, err
+	}
+	if _, err := conn.Exec(ctx, `select set_config('lock_timeout', $1, false)`, fmt.Sprint(lockPatience.Milliseconds())); err != nil {
+		return 0, false, err
+	}
+	_, err = conn.Exec(ctx, `select `+wait+`($1)`, number)
+	if got = err == nil; got || code(err) == "55P03" { // lock_not_available
+		_, err = conn.Exec(ctx, `reset lock_timeout`)
+	}
+	return number, got, err
+}
+
 // share takes a server's part of the lock. Engines that only speak PostgreSQL's protocol may not know such locks: a store
 // in one of them cannot be moved, but can be used.
 func (d *dialect) share(ctx context.Context, conn *pgx.Conn) error {
-	lock, err := d.storeLock(ctx, conn)
-	if err != nil {
-		return err
-	}
-	var shared bool
-	err = conn.QueryRow(ctx, `select pg_try_advisory_lock_shared($1)`, lock).Scan(&shared)
-	var refused *pgconn.PgError
+	_, got, err := d.lock(ctx, conn, "pg_try_advisory_lock_shared", "pg_advisory_lock_shared")
 	switch {
-	case errors.As(err, &refused) && (refused.Code == "42883" || refused.Code == "0A000"): // no such function, not supported
+	case code(err) == "42883" || code(err) == "0A000": // no such function, not supported
 		return nil
 	case err != nil:
 		return fmt.Errorf("share the store: %w", err)
-	case !shared:
+	case !got:
 		return fmt.Errorf("%w by `operator migrate`: wait until that has ended", store.ErrInUse)
 	}
 	return nil
@@ -91,22 +107,18 @@ func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error)
 }
 
 func (d *dialect) takeAlone(ctx context.Context, conn *pgx.Conn) error {
-	lock, err := d.storeLock(ctx, conn)
+	number, got, err := d.lock(ctx, conn, "pg_try_advisory_lock", "pg_advisory_lock")
 	if err != nil {
-		return err
-	}
-	var taken bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lock).Scan(&taken); err != nil {
 		return fmt.Errorf("lock the store: %w", err)
 	}
-	if taken {
+	if got {
 		return nil
 	}
 	var connections int
 	var from string
 	err = conn.QueryRow(ctx, `select count(*), coalesce(string_agg(distinct coalesce(host(a.client_addr), 'this machine or another user'), ', '), '')
 		from pg_locks l join pg_stat_activity a on a.pid = l.pid and a.datname = current_database()
-		where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and (l.classid::bigint << 32 | l.objid::bigint) = $1`, lock).Scan(&connections, &from)
+		where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and (l.classid::bigint << 32 | l.objid::bigint) = $1`, number).Scan(&connections, &from)
 	if err != nil {
 		return fmt.Errorf("look who has locked the store: %w", err)
 	}

@@ -67,7 +67,10 @@ func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 	updates := max(2, d.cfg.MaxConns/2)
 	write, read = d.connect(*cfg, updates), d.connect(*cfg, max(2, d.cfg.MaxConns-updates))
 	if err := write.PingContext(ctx); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("connect: %w: %w", store.ErrUnreachable, err), write.Close(), read.Close())
+		if !errors.Is(err, store.ErrInUse) {
+			err = fmt.Errorf("connect: %w: %w", store.ErrUnreachable, err)
+		}
+		return nil, nil, errors.Join(err, write.Close(), read.Close())
 	}
 	return write, read, nil
 }

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"leasehold/store"
 )
 
 // errInUse is told to the operator who starts a second server.
-var errInUse = errors.New("another process has this store open")
+var errInUse = fmt.Errorf("%w: another process has this store open", store.ErrInUse)
 
 type fileLock struct{ file *os.File }
 
