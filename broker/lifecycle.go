@@ -241,6 +241,11 @@ func (b *Broker) hold() {
 // forget drops what is in memory of an open store.
 func (b *Broker) forget() {
 	b.snapshot.Store(nil)
+	for _, e := range b.cfg.Engines {
+		if f, ok := e.(engine.Forgetter); ok {
+			f.Forget()
+		}
+	}
 	b.closeDevices()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -49,6 +49,12 @@ type Duty interface {
 	RunOnce(ctx context.Context) error
 }
 
+// Forgetter is an optional ability: an engine that keeps secrets in memory drops them here.
+type Forgetter interface {
+	// Forget drops every secret that the engine keeps. The store was locked before.
+	Forget()
+}
+
 // LoginRenewer is an optional ability of auth methods: may a login go on?
 type LoginRenewer interface {
 	RenewLogin(ctx context.Context, m Mount, l *Login) error
