@@ -41,6 +41,8 @@ type Config struct {
 	RequestLogLevel      *slog.Level // finished requests are logged at this level; nil: they are not
 	UnauthenticatedFlows bool        // rekey and generate-root need no token, on all listeners
 
+	Telemetry Telemetry
+
 	// Warnings are what the files say that has no meaning here, one line each.
 	Warnings []string
 }
@@ -102,6 +104,8 @@ type Listener struct {
 
 	UnauthenticatedRekey        bool
 	UnauthenticatedGenerateRoot bool
+
+	Exposure Exposure
 }
 
 // TLS is the TLS part of a listener.
@@ -152,6 +156,7 @@ func Default() *Config {
 		APIAudit:           true, // as in HashiCorp Vault; a file can turn it off
 		LogLevel:           slog.LevelInfo,
 		LogFormat:          "standard",
+		Telemetry:          defaultTelemetry(),
 	}
 }
 
@@ -247,6 +252,9 @@ func (l *Listener) validate() error {
 	}
 	if l.ForwardedFor.HopSkips < 0 {
 		return fmt.Errorf("x_forwarded_for_hop_skips must not be negative")
+	}
+	if err := l.Exposure.validate(); err != nil {
+		return err
 	}
 	if l.TLS == nil {
 		return nil

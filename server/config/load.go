@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,7 +107,7 @@ var idleTopLevel = []string{
 	"initialize", "introspection_endpoint", "license_path", "log_rotate_bytes", "log_rotate_duration", "log_rotate_max_files",
 	"plugin", "plugin_auto_download", "plugin_auto_register", "plugin_directory", "plugin_download_behavior",
 	"plugin_download_max_size", "plugin_file_permissions", "plugin_file_uid", "raw_storage_endpoint", "reporting",
-	"service_registration", "telemetry", "ui",
+	"service_registration", "ui",
 	"unsafe_cross_namespace_identity", "unsafe_relative_paths", "user_lockout",
 }
 
@@ -134,6 +135,7 @@ func (l *loader) topLevel() fields {
 		"log_format":                      formatField(&c.LogFormat),
 		"log_file":                        textField(&c.LogFile),
 		"log_requests_level":              requestLevelField(&c.RequestLogLevel),
+		"telemetry":                       l.telemetry,
 		"audit":                           unsupported("enable audit devices through the API"),
 	}
 }
@@ -233,9 +235,9 @@ func (l *loader) listeners(n node) error {
 
 // idleListener are listener keys that change nothing here.
 var idleListener = []string{
-	"agent_api", "cluster_address", "inflight_requests_logging", "max_json_array_element_count", "max_json_depth",
-	"max_json_object_entry_count", "max_json_string_value_length", "profiling", "proxy_api", "proxy_protocol_authorized_addrs",
-	"purpose", "require_request_header", "role", "telemetry", "tls_prefer_server_cipher_suites",
+	"agent_api", "cluster_address", "max_json_array_element_count", "max_json_depth",
+	"max_json_object_entry_count", "max_json_string_value_length", "proxy_api", "proxy_protocol_authorized_addrs",
+	"purpose", "require_request_header", "role", "tls_prefer_server_cipher_suites",
 	"x_forwarded_for_client_cert_header_decoders", "x_forwarded_for_client_cert_decoders",
 	"x_forwarded_for_client_cert_keep_not_forwarded", "x_forwarded_for_client_cert_keep_unauthorized",
 }
@@ -283,6 +285,7 @@ func (l *loader) listener(network string, n node) error {
 	} {
 		known["tls_acme_"+key] = unsupported("use tls_cert_file and tls_key_file")
 	}
+	maps.Copy(known, l.exposure(network, &out.Exposure))
 	if network == "unix" {
 		known["socket_mode"] = modeField(&out.SocketMode)
 		known["socket_user"] = textField(&out.SocketUser)

@@ -173,6 +173,7 @@ listener "tcp" {
 		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 48 * time.Hour, MaxRequestDuration: 30 * time.Second,
 		APIAudit: true, AuditPrefixing: true, ShowHostname: true, PIDFile: "/run/leasehold.pid",
 		LogLevel: config.LevelTrace, LogFormat: "json", LogFile: "/var/log/leasehold/", RequestLogLevel: &debug,
+		Telemetry: config.Default().Telemetry,
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(c.Storage.URL), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
