@@ -43,6 +43,7 @@ type parts struct {
 	leases    *lease.Manager
 	nodes     *node.Registry
 	broker    *broker.Broker
+	seals     seal.Seals
 	database  *database.Engine
 	engines   map[string]engine.Engine // by type of mount
 	tokenWork chan struct{}            // receives when tokens made something due
@@ -107,7 +108,12 @@ func Migrations() []store.Migration {
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
+	var err error
+	if p.seals, err = newSeals(cfg, opts, p.log); err != nil {
+		return err
+	}
 	barrier := seal.New(p.store, p.log)
+	barrier.Use(p.seals)
 	mountLive := func(tx *store.Tx, mountUUID string) (bool, error) { return p.broker.MountLive(tx, mountUUID) }
 	keyValues, err := kvcompat.New(kvcompat.Config{Store: p.store, MountLive: mountLive})
 	if err != nil {
@@ -190,6 +196,9 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,
 		ClusterName: cfg.ClusterName,
+		APIAddr:     cfg.URL(),
+		ClusterAddr: cfg.ClusterAddr,
+		Nodes:       p.activeNodes,
 		Version:     opts.Version,
 		Sanitized:   cfg.Sanitized(),
 		Settings: broker.Settings{

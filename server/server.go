@@ -137,6 +137,10 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.parts.beat(reaping)
 		return nil
 	})
+	running.Go(func() error {
+		s.parts.keepUnsealed(reaping)
+		return nil
+	})
 	<-ctx.Done()
 
 	s.log.Info("stopping")

@@ -20,7 +20,9 @@ import (
 type Config struct {
 	Storage   Storage
 	Listeners []*Listener
-	SealType  string // "shamir" is the only one that there is
+	Seal      Seal
+
+	FormerSeals []Seal // disabled ones: the store may be moved away from them
 
 	APIAddr     string // the URL that clients are told; "": derived from the first listener
 	ClusterAddr string // kept and shown; nodes do not talk to each other
@@ -148,7 +150,7 @@ const (
 // Default is the configuration of an empty file.
 func Default() *Config {
 	return &Config{
-		SealType:           "shamir",
+		Seal:               Seal{Type: "shamir"},
 		DefaultLeaseTTL:    defaultLeaseTTL,
 		MaxLeaseTTL:        defaultLeaseTTL,
 		MaxRequestDuration: defaultMaxLength,
@@ -206,8 +208,8 @@ func (c *Config) Validate() error {
 	default:
 		return refuse("storage %q is not known: use postgresql, file, sqlite, raft or inmem", c.Storage.Type)
 	}
-	if c.SealType != "shamir" {
-		return refuse("seal %q is not supported: the only one is shamir", c.SealType)
+	if err := c.Seal.validate(); err != nil {
+		return refuse("%s", err)
 	}
 	if c.DefaultLeaseTTL > c.MaxLeaseTTL {
 		return refuse("default_lease_ttl %s is greater than max_lease_ttl %s", c.DefaultLeaseTTL, c.MaxLeaseTTL)

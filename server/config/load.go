@@ -31,6 +31,9 @@ func Load(paths []string, env func(string) string) (*Config, error) {
 	if err := l.config.applyEnvironment(env); err != nil {
 		return nil, err
 	}
+	if err := l.config.applySealEnvironment(env); err != nil {
+		return nil, err
+	}
 	return l.config, nil
 }
 
@@ -72,6 +75,7 @@ func reason(err error) string {
 type loader struct {
 	config *Config
 	file   string // the one being read
+	sealed string // the type of the seal block that is in force; "": there was none
 }
 
 func (l *loader) load(file string) error {
@@ -196,25 +200,6 @@ func (l *loader) storage(n node) error {
 	return nil
 }
 
-// seal takes the type alone: all but shamir are refused by [Config.Validate]. A disabled block counts for nothing.
-func (l *loader) seal(n node) error {
-	e, err := l.block(n, `one block such as: seal "shamir" {}`)
-	if err != nil {
-		return err
-	}
-	disabled := false
-	i := slices.IndexFunc(e.value.entries, func(e entry) bool { return e.key == "disabled" })
-	if i >= 0 {
-		if err := boolField(&disabled)(e.value.entries[i].value); err != nil {
-			return fmt.Errorf("disabled: %w", err)
-		}
-	}
-	if !disabled {
-		l.config.SealType = e.key
-	}
-	return nil
-}
-
 func (l *loader) listeners(n node) error {
 	for _, e := range flatten(n) {
 		blocks := []node{e.value}
@@ -314,7 +299,6 @@ func (c *Config) applyEnvironment(env func(string) string) error {
 		{[]string{"CLUSTER_ADDR"}, textField(&c.ClusterAddr)},
 		{[]string{"LOG_LEVEL"}, levelField(&c.LogLevel)},
 		{[]string{"LOG_FORMAT"}, formatField(&c.LogFormat)},
-		{[]string{"SEAL_TYPE"}, textField(&c.SealType)},
 		{[]string{"RAFT_PATH"}, func(n node) error {
 			if c.Storage.Type == "raft" {
 				c.Storage.Path = n.text

@@ -168,7 +168,7 @@ listener "tcp" {
 		RequireClientCerts: true, AskForClientCerts: true,
 	}
 	want := &config.Config{
-		Storage: config.Storage{Type: "file", Path: "/srv/data"}, SealType: "shamir", ClusterName: "one",
+		Storage: config.Storage{Type: "file", Path: "/srv/data"}, Seal: config.Seal{Type: "shamir"}, ClusterName: "one",
 		Listeners:       []*config.Listener{plain, socket, secure},
 		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 48 * time.Hour, MaxRequestDuration: 30 * time.Second,
 		APIAudit: true, AuditPrefixing: true, ShowHostname: true, PIDFile: "/run/leasehold.pid",
@@ -245,13 +245,13 @@ func TestValidate(t *testing.T) {
 		{"postgresql", `storage "postgresql" { table = "t" }` + "\n" + listener, `storage "postgresql": connection_url is needed`},
 		{"connections", `storage "postgresql" { connection_url = "canary" max_parallel = -1 }` + "\n" + listener, `max_parallel must be between 0 and 10000`},
 		{"no path", `storage "file" {}` + "\n" + listener, `storage "file": path is needed`},
-		{"other seal", storage + listener + `seal "transit" { token = "canary" }`, `seal "transit" is not supported`},
+		{"other seal", storage + listener + `seal "awskms" { secret_key = "canary" }`, `seal "awskms" is not supported`},
 		{"ttls", storage + listener + `max_lease_ttl = "1h"`, "default_lease_ttl 768h0m0s is greater than max_lease_ttl 1h0m0s"},
 		{"no certificate", storage + `listener "tcp" {}`, "tls_cert_file and tls_key_file are needed"},
 		{"address", storage + `listener "tcp" { tls_disable = true address = "8200" }`, "address must be host:port"},
 		{"client CA", storage + `listener "tcp" { tls_cert_file = "c" tls_key_file = "k" tls_require_and_verify_client_cert = true }`, "needs tls_client_ca_file"},
 		{"template", storage + listener + `api_addr = "http://{{ GetPrivateIP }}:8200"`, "address templates are not supported"},
-		{"a disabled seal counts for nothing", storage + listener + `seal "transit" { disabled = "true" }`, ""},
+		{"a disabled seal is not in force", storage + listener + `seal "transit" { disabled = "true" }`, ""},
 	} {
 		c, err := load(t, "a.hcl", test.text)
 		if err != nil {

@@ -26,6 +26,6 @@ func (c *Config) Sanitized() map[string]any {
 		"disable_mlock":                !c.LockMemory, "pid_file": c.PIDFile,
 		"log_level": level, "log_format": c.LogFormat,
 		"listeners": listeners, "storage": map[string]any{"type": c.Storage.Type},
-		"seal": map[string]any{"type": c.SealType},
+		"seal": map[string]any{"type": c.Seal.Type},
 	}
 }

@@ -20,7 +20,7 @@ const (
 // Run renews the token until ctx is done. It returns at once where something else does that, and once the token needs no
 // renewal or can have none.
 func (s *Seal) Run(ctx context.Context) {
-	if s.cfg.Renewed {
+	if s.cfg.RenewedOutside {
 		return
 	}
 	said, retry := "", firstRetry

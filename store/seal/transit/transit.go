@@ -32,9 +32,15 @@ type Config struct {
 	KeyName   string      // required
 	MountPath string      // required
 	Namespace string      // may be empty
-	TLS       client.TLS
-	Renewed   bool         // something else renews the token
-	Log       *slog.Logger // required
+
+	CACertFile     string // PEM; empty: the system's roots
+	ClientCertFile string // PEM, with ClientKeyFile
+	ClientKeyFile  string
+	ServerName     string // that the certificate must have, where it is not the address's
+	SkipVerify     bool   // accept any certificate
+
+	RenewedOutside bool         // something else renews the token
+	Log            *slog.Logger // required
 }
 
 // Seal wraps with a key of another server. Safe for concurrent use.
@@ -57,7 +63,12 @@ func New(cfg Config) (*Seal, error) {
 		return nil, errors.New(`mount_path is needed: the path of the other server's transit engine, such as "transit/"`)
 	}
 	c, err := client.New(client.Config{
-		Address: cfg.Address, Token: cfg.Token, Namespace: cfg.Namespace, TLS: cfg.TLS, Timeout: patience,
+		Address: cfg.Address, Token: cfg.Token, Namespace: cfg.Namespace,
+		TLS: client.TLS{
+			CACert: cfg.CACertFile, ClientCert: cfg.ClientCertFile, ClientKey: cfg.ClientKeyFile, ServerName: cfg.ServerName,
+			SkipVerify: cfg.SkipVerify,
+		},
+		Timeout:    patience,
 		MaxRetries: -1, // who calls tries again
 	})
 	if err != nil {
