@@ -54,6 +54,9 @@ func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engi
 	if err := next.settings.merge(f); err != nil {
 		return nil, err
 	}
+	if _, err := next.settings.schedule(); err != nil {
+		return nil, err
+	}
 	verified := f.BoolOr("verify_connection", true)
 	if err := e.try(ctx, next.settings, verified); err != nil {
 		return nil, err
@@ -86,12 +89,16 @@ func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged boo
 		case err != nil:
 			return err
 		case !exists && present == nil:
-			return c.insert(tx)
+			err = c.insert(tx)
 		case exists && present != nil && present.version == c.version:
-			return c.update(tx, dropStaged)
+			err = c.update(tx, dropStaged)
 		default:
-			return errs.New(errs.Conflict, "connection %q was changed at the same time: try again", c.name)
+			err = errs.New(errs.Conflict, "connection %q was changed at the same time: try again", c.name)
 		}
+		if err != nil {
+			return err
+		}
+		return scheduleTx(tx, c)
 	})
 	if err != nil {
 		return false, fmt.Errorf("store connection %q: %w", c.name, err)
@@ -254,6 +261,9 @@ func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, f *eng
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		c, err := findLive(tx, mount, name)
 		if err != nil || c == nil {
+			return err
+		}
+		if err := unscheduleTx(tx, c.id); err != nil {
 			return err
 		}
 		needed, err := e.leases.HasTarget(tx, mount, name)

@@ -121,7 +121,7 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*engine
 		return nil, err
 	}
 	record, err := e.leases.Issue(ctx, intent, func(ctx context.Context, record lease.Record) error {
-		return e.create(ctx, pool, p, name, password, record.ExpiresAt.Add(expiryGrace))
+		return e.create(ctx, pool, p, name, password, record)
 	})
 	if err != nil {
 		return nil, err
@@ -188,9 +188,12 @@ func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name 
 
 // create makes the user. A name that is not random is not dropped after a refusal, which changed nothing: it may have
 // become somebody else's since refuseTaken looked.
-func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, password secret.Text, expires time.Time) error {
+func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, password secret.Text, r lease.Record) error {
 	err := e.callPool(ctx, p, true, func(ctx context.Context, db plugins.Database) error {
-		return db.CreateUser(ctx, plugins.User{Name: name.text, Password: password, Expiration: expires, Statements: pl.role.Creation})
+		return db.CreateUser(ctx, plugins.User{
+			Name: name.text, Password: password, Expiration: r.ExpiresAt.Add(expiryGrace), Statements: pl.role.Creation,
+			Mark: e.mark(pl.connection, pl.name, r.IssuedAt),
+		})
 	})
 	if err != nil && !name.random && !errors.Is(err, lease.ErrUnknown) {
 		return errors.Join(err, lease.ErrUnreachable)

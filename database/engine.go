@@ -33,6 +33,11 @@ type Config struct {
 	// included. 0: 15 s.
 	CreateTimeout time.Duration
 
+	// OnReconciled hears what each comparison of a connection's users with the leases has found, soon afterwards, also when
+	// another node made it, and of the last one when the node starts; zeros when the connection is gone. mount is the mount's
+	// UUID. Nil: nobody listens.
+	OnReconciled func(mount, connection string, orphans, missing, foreign int)
+
 	Clock clock.Clock  // nil: the system's
 	Log   *slog.Logger // nil: nothing is logged
 }
@@ -49,6 +54,8 @@ type Engine struct {
 	clock          clock.Clock
 	log            *slog.Logger
 	pools          *pools
+	reconciled     func(mount, connection string, orphans, missing, foreign int)
+	rounds         rounds
 }
 
 // New makes the engine and registers it with the lease manager.
@@ -65,11 +72,15 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.OnReconciled == nil {
+		cfg.OnReconciled = func(string, string, int, int, int) {}
+	}
 	e := &Engine{
 		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, passwordPolicy: cfg.PasswordPolicy,
 		timeout: cfg.CreateTimeout, clock: cfg.Clock, log: cfg.Log, pools: newPools(),
+		reconciled: cfg.OnReconciled, rounds: rounds{told: map[string]int64{}},
 	}
-	e.Router = engine.NewRouter(
+	e.Router = engine.NewRouter(append(e.reconcilePaths(),
 		&engine.Path{
 			Pattern: "config", Ops: engine.Ops{engine.List: e.listConnections},
 			Help: "List the configured connections.",
@@ -108,7 +119,7 @@ func New(cfg Config) (*Engine, error) {
 			Pattern: "creds/:name", Fields: nameField, Ops: engine.Ops{engine.Read: e.readCredentials},
 			Help: "Make a new user by a role.",
 		},
-	)
+	)...)
 	cfg.Leases.Register(Kind, e)
 	return e, nil
 }
@@ -131,7 +142,11 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 		if _, err := tx.Exec(`DELETE FROM database_connections WHERE mount = $1`, m.UUID); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`DELETE FROM database_roles WHERE mount = $1`, m.UUID)
+		if _, err := tx.Exec(`DELETE FROM database_roles WHERE mount = $1`, m.UUID); err != nil {
+			return err
+		}
+		// '0' follows '/'.
+		_, err := tx.Exec(`DELETE FROM database_reconciles WHERE id > $1 AND id < $2`, id(m.UUID, ""), m.UUID+"0")
 		return err
 	})
 	if err != nil {
@@ -141,9 +156,13 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 	return nil
 }
 
-// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more. It costs one index
-// look-up when there are none.
+// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, and begins to reconcile those
+// that are due. It costs one index look-up when there is nothing to do.
 func (e *Engine) RunOnce(ctx context.Context) error {
+	return errors.Join(e.removeRetired(ctx), e.reconcileDue(ctx))
+}
+
+func (e *Engine) removeRetired(ctx context.Context) error {
 	retired, err := e.retired(ctx)
 	if err != nil {
 		return err
@@ -156,8 +175,13 @@ func (e *Engine) RunOnce(ctx context.Context) error {
 	return nil
 }
 
-// Close closes all pools once their present users are done. The engine opens new ones when it is asked again.
-func (e *Engine) Close() { e.pools.forgetAll("") }
+// Close breaks off what RunOnce has begun and waits for it, then closes all pools once their present users are done. The engine
+// opens new ones when it is asked again.
+func (e *Engine) Close() {
+	e.rounds.cancel()
+	e.Wait()
+	e.pools.forgetAll("")
+}
 
 // call runs one call to a connection's database: it waits for a slot, then calls. No lock and no transaction is held
 // meanwhile. Urgent calls go first and have the engine's deadline, since a client waits for them; for revocations the

@@ -312,12 +312,13 @@ func (d driver) Open(s plugins.Settings) (plugins.Database, error) {
 		return nil, err
 	}
 	d.hooks.set(func(h *hooks) { h.opened++; h.opens++ })
-	return &hooked{Database: db, Lister: db.(plugins.Lister), hooks: d.hooks}, nil
+	return &hooked{Database: db, Lister: db.(plugins.Lister), Marker: db.(plugins.Marker), hooks: d.hooks}, nil
 }
 
 type hooked struct {
 	plugins.Database
 	plugins.Lister
+	plugins.Marker
 	hooks *hooks
 }
 

@@ -36,5 +36,26 @@ func Migrations() []store.Migration {
 			{Table: "database_connections", Column: "staged", KeyColumn: "id"},
 			{Table: "database_roles", Column: "settings", KeyColumn: "id"},
 		},
+	}, {
+		// due_at 0: to be worked out; null: never. checked_at 0: never compared. digest is blind.
+		Package: "database",
+		Version: 2,
+		SQL: []string{
+			`CREATE TABLE database_reconciles (
+				id TEXT NOT NULL PRIMARY KEY,
+				schedule TEXT NOT NULL,
+				due_at BIGINT,
+				version BIGINT NOT NULL,
+				checked_at BIGINT NOT NULL,
+				orphans BIGINT NOT NULL,
+				missing BIGINT NOT NULL,
+				foreign_users BIGINT NOT NULL,
+				digest TEXT NOT NULL,
+				failure BYTES
+			) STRICT`,
+			`INSERT INTO database_reconciles (id, schedule, due_at, version, checked_at, orphans, missing, foreign_users, digest)
+				SELECT id, '@every 24h0m0s', 0, 0, 0, 0, 0, 0, '' FROM database_connections WHERE retired = 0`,
+		},
+		Sealed: []store.SealedColumn{{Table: "database_reconciles", Column: "failure", KeyColumn: "id"}},
 	}}
 }
