@@ -43,8 +43,8 @@ type parts struct {
 	leases    *lease.Manager
 	nodes     *node.Registry
 	broker    *broker.Broker
-	seals     seal.Seals
 	database  *database.Engine
+	transit   *transit.Engine
 	engines   map[string]engine.Engine // by type of mount
 	tokenWork chan struct{}            // receives when tokens made something due
 }
@@ -108,19 +108,14 @@ func Migrations() []store.Migration {
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
-	var err error
-	if p.seals, err = newSeals(cfg, opts, p.log); err != nil {
-		return err
-	}
 	barrier := seal.New(p.store, p.log)
-	barrier.Use(p.seals)
 	mountLive := func(tx *store.Tx, mountUUID string) (bool, error) { return p.broker.MountLive(tx, mountUUID) }
 	keyValues, err := kvcompat.New(kvcompat.Config{Store: p.store, MountLive: mountLive})
 	if err != nil {
 		return err
 	}
 	cubbyhole := kvcompat.NewCubbyhole(p.store)
-	cipher, err := transit.New(transit.Config{Store: p.store, MountLive: mountLive})
+	p.transit, err = transit.New(transit.Config{Store: p.store, MountLive: mountLive, Next: nextFiring, Log: p.log})
 	if err != nil {
 		return err
 	}
@@ -183,7 +178,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	}
 	p.engines = map[string]engine.Engine{
 		database.Kind: p.database, kvcompat.Kind: keyValues, kvcompat.OldKind: keyValues, kvcompat.CubbyholeKind: cubbyhole,
-		transit.Kind: cipher,
+		transit.Kind: p.transit,
 	}
 	p.broker, err = broker.New(broker.Config{
 		Store:       p.store,
@@ -196,9 +191,6 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,
 		ClusterName: cfg.ClusterName,
-		APIAddr:     cfg.URL(),
-		ClusterAddr: cfg.ClusterAddr,
-		Nodes:       p.activeNodes,
 		Version:     opts.Version,
 		Sanitized:   cfg.Sanitized(),
 		Settings: broker.Settings{
@@ -236,6 +228,7 @@ func (p *parts) opened(ctx context.Context) {
 
 // close ends the parts once nothing calls them any more: pools, audit files and keys, the store.
 func (p *parts) close() error {
+	p.transit.Wait()
 	p.database.Close()
 	p.broker.SealNow()
 	return p.store.Close()

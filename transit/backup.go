@@ -70,7 +70,7 @@ var errBackup = errs.Framed(errs.Fault, "the backup is damaged, or not one of th
 // readBackup reads a backup, and checks that everything in it can be used.
 //
 // Errors: Fault.
-func readBackup(text string) (*key, map[int]material, error) {
+func (e *Engine) readBackup(text string) (*key, map[int]material, error) {
 	encoded, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		return nil, nil, errs.Framed(errs.Fault, "%s", err) // it tells the place alone
@@ -81,7 +81,7 @@ func readBackup(text string) (*key, map[int]material, error) {
 	}
 	k := &key{name: b.Name, settings: b.Settings}
 	first := max(k.MinAvailable, 1)
-	if k.algorithm() == nil || k.check() != nil || k.MinAvailable < 0 || k.MinDecryption < first || k.MinDecryption > k.Latest ||
+	if k.algorithm() == nil || k.check() != nil || e.setRotation(k, k.RotatePeriod, k.RotateSchedule) != nil || k.MinAvailable < 0 || k.MinDecryption < first || k.MinDecryption > k.Latest ||
 		k.MinEncryption > k.Latest || (k.MinEncryption != 0 && k.MinEncryption < k.MinDecryption) ||
 		len(b.Versions) != k.Latest-first+1 {
 		return nil, nil, errBackup
@@ -103,7 +103,7 @@ func (e *Engine) restore(ctx context.Context, r *engine.Request, f *engine.Field
 	if text == "" {
 		return nil, errs.New(errs.Invalid, "'backup' must be supplied")
 	}
-	saved, versions, err := readBackup(text)
+	saved, versions, err := e.readBackup(text)
 	if err != nil {
 		return nil, err
 	}

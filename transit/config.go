@@ -12,8 +12,8 @@ import (
 // Errors: Invalid. Source: the sheet on transit, "Config fields".
 func (e *Engine) configure(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	name := f.Text("name")
-	resp, err := e.change(ctx, r, name, errNotNamed(name), false, func(s shelf, k *key) error {
-		if err := k.configure(f); err != nil {
+	resp, err := e.change(ctx, r, name, errNotNamed(name), true, func(s shelf, k *key) error {
+		if err := e.setKey(k, f); err != nil {
 			return err
 		}
 		return s.update(k)
@@ -27,7 +27,7 @@ func (e *Engine) configure(ctx context.Context, r *engine.Request, f *engine.Fie
 	return resp, nil
 }
 
-func (k *key) configure(f *engine.Fields) error {
+func (e *Engine) setKey(k *key, f *engine.Fields) error {
 	if f.Has("min_decryption_version") {
 		n := f.Int("min_decryption_version")
 		switch {
@@ -62,15 +62,14 @@ func (k *key) configure(f *engine.Fields) error {
 	}
 	k.Exportable = k.Exportable || f.Bool("exportable") // once a key could leave, it may be anywhere
 	k.PlaintextBackup = k.PlaintextBackup || f.Bool("allow_plaintext_backup")
-	if f.Has("auto_rotate_period") {
-		k.RotatePeriod = f.Duration("auto_rotate_period")
-		switch {
-		case k.RotatePeriod == 0:
-		case k.RotatePeriod < minRotatePeriod:
-			return errRotatePeriod
-		case k.demandRotatable() != nil:
-			return errs.New(errs.Invalid, "allow_rotation must be set to true if auto-rotation is enabled")
-		}
+	if !f.Has("auto_rotate_period") && !f.Has("auto_rotate_schedule") {
+		return nil
+	}
+	if err := e.setRotation(k, f.Duration("auto_rotate_period"), f.Text("auto_rotate_schedule")); err != nil {
+		return err
+	}
+	if k.rotates() && k.demandRotatable() != nil {
+		return errs.New(errs.Invalid, "allow_rotation must be set to true if auto-rotation is enabled")
 	}
 	return nil
 }
@@ -80,7 +79,7 @@ func (k *key) configure(f *engine.Fields) error {
 // Errors: Invalid. Source: recording transit-trim.
 func (e *Engine) trim(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	missing := errs.New(errs.Invalid, "invalid key name")
-	return e.change(ctx, r, f.Text("name"), missing, false, func(s shelf, k *key) error {
+	return e.change(ctx, r, f.Text("name"), missing, true, func(s shelf, k *key) error {
 		n := f.Int("min_available_version")
 		switch {
 		case !f.Has("min_available_version"):

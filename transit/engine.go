@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
+	"time"
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
@@ -20,6 +23,11 @@ type Config struct {
 	// MountLive reports whether a mount takes requests. Nothing is written for one that does not: whoever empties it must
 	// not be overtaken by a request that was on its way. Nil: every mount does.
 	MountLive func(tx *store.Tx, mountUUID string) (bool, error)
+
+	// Next is when a cron schedule fires next after a time; UTC. Nil: keys rotate by periods alone.
+	Next func(schedule string, after time.Time) (time.Time, error)
+
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // Engine serves all mounts of its kind. Safe for concurrent use. Its only state is a cache of opened keys that every
@@ -28,7 +36,12 @@ type Engine struct {
 	*engine.Router
 	store *store.Store
 	live  func(tx *store.Tx, mountUUID string) (bool, error)
+	next  func(schedule string, after time.Time) (time.Time, error)
+	log   *slog.Logger
 	cache caches
+
+	rotating chan struct{} // has an element while due keys are being rotated
+	work     sync.WaitGroup
 }
 
 // New makes the engine. It reads nothing.
@@ -39,7 +52,15 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MountLive == nil {
 		cfg.MountLive = func(*store.Tx, string) (bool, error) { return true, nil }
 	}
-	e := &Engine{store: cfg.Store, live: cfg.MountLive}
+	if cfg.Next == nil {
+		cfg.Next = func(string, time.Time) (time.Time, error) {
+			return time.Time{}, errors.New("there are no schedules on this server")
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{store: cfg.Store, live: cfg.MountLive, next: cfg.Next, log: cfg.Log, rotating: make(chan struct{}, 1)}
 	e.Router = e.routes()
 	return e, nil
 }
@@ -48,12 +69,17 @@ var (
 	_ engine.Engine    = (*Engine)(nil)
 	_ engine.Describer = (*Engine)(nil)
 	_ engine.Unmounter = (*Engine)(nil)
+	_ engine.Duty      = (*Engine)(nil)
+	_ engine.Forgetter = (*Engine)(nil)
 )
+
+// Forget implements [engine.Forgetter].
+func (e *Engine) Forget() { e.cache.forget() }
 
 // view reads from the mount of a request.
 func (e *Engine) view(ctx context.Context, m engine.Mount, fn func(shelf) error) error {
 	return e.store.View(ctx, func(tx *store.Tx) error {
-		return fn(shelf{Tx: tx, mount: m.UUID, cache: e.cache.of(m.UUID)})
+		return fn(shelf{Tx: tx, mount: m.UUID, cache: e.cache.of(m.UUID), engine: e})
 	})
 }
 
@@ -68,7 +94,7 @@ func (e *Engine) update(ctx context.Context, m engine.Mount, fn func(shelf) erro
 		if !live {
 			return errs.New(errs.NotFound, "the mount is being removed or moved")
 		}
-		return fn(shelf{Tx: tx, mount: m.UUID})
+		return fn(shelf{Tx: tx, mount: m.UUID, engine: e})
 	})
 }
 

@@ -116,7 +116,7 @@ func (e *Engine) readImport(ctx context.Context, r *engine.Request, f *engine.Fi
 func (e *Engine) importKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	k := &key{name: f.Text("name"), settings: settings{
 		Type: f.Text("type"), Derived: f.Bool("derived"), Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
-		RotatePeriod: f.Duration("auto_rotate_period"), Imported: true, AllowRotation: f.Bool("allow_rotation"),
+		Imported: true, AllowRotation: f.Bool("allow_rotation"),
 	}}
 	if k.Type == "" {
 		k.Type = defaultAlgorithm
@@ -127,10 +127,10 @@ func (e *Engine) importKey(ctx context.Context, r *engine.Request, f *engine.Fie
 	if _, err := oaepHash(f.Text("hash_function")); err != nil {
 		return nil, err
 	}
-	switch {
-	case k.RotatePeriod != 0 && k.RotatePeriod < minRotatePeriod:
-		return nil, errRotatePeriod
-	case k.RotatePeriod != 0 && !k.AllowRotation:
+	if err := e.setRotation(k, f.Duration("auto_rotate_period"), f.Text("auto_rotate_schedule")); err != nil {
+		return nil, err
+	}
+	if k.rotates() && !k.AllowRotation {
 		return nil, errs.Framed(errs.Fault, "allow_rotation must be set to true if auto-rotation is enabled")
 	}
 	taken := errs.Framed(errs.Fault, "the import path cannot be used with an existing key; use import-version to rotate an existing imported key")

@@ -20,7 +20,8 @@ type settings struct {
 	SoftDeleted     bool          `json:"soft_deleted,omitempty"`
 	Imported        bool          `json:"imported,omitempty"`       // the newest version was made elsewhere
 	AllowRotation   bool          `json:"allow_rotation,omitempty"` // of an imported key
-	RotatePeriod    time.Duration `json:"rotate_period,omitempty"`  // zero: not by itself
+	RotatePeriod    time.Duration `json:"rotate_period,omitempty"`  // zero: not by itself, unless there is a schedule
+	RotateSchedule  string        `json:"rotate_schedule,omitempty"`
 	Latest          int           `json:"latest"`
 	LatestAt        int64         `json:"latest_at"`                // when the newest version was made
 	MinDecryption   int           `json:"min_decryption"`           // 1 or more

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
-	"leasehold/store"
 )
 
 // The sizes of HMAC keys in bytes.
@@ -16,10 +14,6 @@ const (
 	minKeySize = 32
 	maxKeySize = 512
 )
-
-const minRotatePeriod = time.Hour
-
-var errRotatePeriod = errs.New(errs.Invalid, "auto rotate period must be 0 to disable or at least an hour")
 
 // check says whether a key can be made with these settings.
 //
@@ -31,8 +25,6 @@ func (k *key) check() error {
 		return errs.New(errs.Invalid, "convergent encryption requires derivation to be enabled")
 	case a == nil:
 		return errs.New(errs.Invalid, "unknown key type %s", k.Type)
-	case k.RotatePeriod != 0 && k.RotatePeriod < minRotatePeriod:
-		return errRotatePeriod
 	case k.KeySize != 0 && a.name != hmacAlgorithm:
 		return errs.New(errs.Invalid, "key_size is not valid for algorithm %s", k.Type)
 	case k.KeySize != 0 && (k.KeySize < minKeySize || k.KeySize > maxKeySize):
@@ -75,7 +67,6 @@ func (e *Engine) createKey(ctx context.Context, r *engine.Request, f *engine.Fie
 	k := &key{name: f.Text("name"), settings: settings{
 		Type: f.Text("type"), KeySize: f.Int("key_size"), Derived: f.Bool("derived"), Convergent: f.Bool("convergent_encryption"),
 		Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
-		RotatePeriod: f.Duration("auto_rotate_period"),
 	}}
 	if k.Type == "" {
 		k.Type = defaultAlgorithm
@@ -87,6 +78,9 @@ func (e *Engine) createKey(ctx context.Context, r *engine.Request, f *engine.Fie
 		return found, err // and no key pair is generated for nothing
 	}
 	if err := k.check(); err != nil {
+		return nil, err
+	}
+	if err := e.setRotation(k, f.Duration("auto_rotate_period"), f.Text("auto_rotate_schedule")); err != nil {
 		return nil, err
 	}
 	if _, err := e.create(ctx, r, k); err != nil {
@@ -248,12 +242,4 @@ func (k *key) demandRotatable() error {
 func (s shelf) rotate(k *key, m material) error {
 	k.Imported = false
 	return s.add(k, m)
-}
-
-// dueAt is when the key rotates by itself, as its row has it; nil: never.
-func (k *key) dueAt() any {
-	if k.RotatePeriod == 0 || k.SoftDeleted || k.demandRotatable() != nil {
-		return nil
-	}
-	return store.Micros(store.Time(k.LatestAt).Add(k.RotatePeriod))
 }

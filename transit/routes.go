@@ -44,7 +44,7 @@ func (e *Engine) routes() *engine.Router {
 			Pattern: "keys/:name", Help: "Create, read or delete a key.",
 			Fields: engine.Schema{
 				"name": engine.Text, "type": engine.Text, "derived": engine.Bool, "convergent_encryption": engine.Bool,
-				"exportable": engine.Bool, "allow_plaintext_backup": engine.Bool, "auto_rotate_period": engine.Duration,
+				"exportable": engine.Bool, "allow_plaintext_backup": engine.Bool, "auto_rotate_period": engine.Duration, "auto_rotate_schedule": engine.Text,
 				"key_size": engine.Int, "context": engine.Text,
 			},
 			Ops: engine.Ops{engine.Read: e.showKey, engine.Update: e.createKey, engine.Delete: e.deleteKey},
@@ -54,7 +54,7 @@ func (e *Engine) routes() *engine.Router {
 			Fields: engine.Schema{
 				"name": engine.Text, "min_decryption_version": engine.Int, "min_encryption_version": engine.Int,
 				"deletion_allowed": engine.Bool, "exportable": engine.Bool, "allow_plaintext_backup": engine.Bool,
-				"auto_rotate_period": engine.Duration,
+				"auto_rotate_period": engine.Duration, "auto_rotate_schedule": engine.Text,
 			},
 			Ops: engine.Ops{engine.Update: e.configure},
 		},
@@ -80,7 +80,7 @@ func (e *Engine) routes() *engine.Router {
 			Fields: engine.Schema{
 				"name": engine.Text, "type": engine.Text, "ciphertext": engine.Text, "public_key": engine.Text, "hash_function": engine.Text,
 				"derived": engine.Bool, "exportable": engine.Bool, "allow_plaintext_backup": engine.Bool, "allow_rotation": engine.Bool,
-				"auto_rotate_period": engine.Duration, "context": engine.Text,
+				"auto_rotate_period": engine.Duration, "auto_rotate_schedule": engine.Text, "context": engine.Text,
 			},
 			Ops: engine.Ops{engine.Update: e.importKey},
 		},

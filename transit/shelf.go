@@ -13,8 +13,9 @@ import (
 // shelf is the keys of one mount, in one transaction.
 type shelf struct {
 	*store.Tx
-	mount string
-	cache *cache // nil in transactions that write
+	mount  string
+	cache  *cache // nil in transactions that write
+	engine *Engine
 }
 
 const (
@@ -70,14 +71,28 @@ func (s shelf) find(name string) (*key, error) {
 			return k, nil
 		}
 	}
+	k, err := s.read(id, name)
+	if k == nil || err != nil || s.cache == nil {
+		return k, err
+	}
+	size, err := s.cacheSize()
+	if err != nil {
+		return nil, err
+	}
+	s.cache.put(k, size)
+	return k, nil
+}
+
+// read reads a key by its row; nil: it is not there.
+func (s shelf) read(id, name string) (*key, error) {
+	k := &key{id: id, name: name}
 	var sealed []byte
-	switch err := s.QueryRow(selectKey, id).Scan(&stamp, &sealed); {
+	switch err := s.QueryRow(selectKey, id).Scan(&k.stamp, &sealed); {
 	case errors.Is(err, store.ErrNoRow):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	k := &key{id: id, name: name, stamp: stamp}
 	stored, err := s.Open(settingsCell(id), sealed)
 	if err == nil {
 		err = decodeSettings(stored, &k.settings)
@@ -85,17 +100,7 @@ func (s shelf) find(name string) (*key, error) {
 	if err == nil && k.algorithm() == nil {
 		err = fmt.Errorf("the store holds a key of type %q, which this program does not know", k.Type)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if s.cache != nil {
-		size, err := s.cacheSize()
-		if err != nil {
-			return nil, err
-		}
-		s.cache.put(k, size)
-	}
-	return k, nil
+	return k, err
 }
 
 // version reads one version of a key. found is false when the key has none of that number.
@@ -223,7 +228,11 @@ func (s shelf) insertKey(k *key) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Exec(insertKey, k.id, s.mount, k.stamp, k.dueAt(), sealedName, sealed)
+	due, err := s.dueAt(k)
+	if err != nil {
+		return err
+	}
+	_, err = s.Exec(insertKey, k.id, s.mount, k.stamp, due, sealedName, sealed)
 	return err
 }
 
@@ -234,7 +243,11 @@ func (s shelf) update(k *key) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Exec(updateKey, k.id, k.stamp, k.dueAt(), sealed)
+	due, err := s.dueAt(k)
+	if err != nil {
+		return err
+	}
+	_, err = s.Exec(updateKey, k.id, k.stamp, due, sealed)
 	return err
 }
 

@@ -26,6 +26,9 @@ func (s shelf) show(k *key, context []byte) (*engine.Response, error) {
 		"supports_derivation": a.derives, "auto_rotate_period": int64(k.RotatePeriod / time.Second),
 		"imported_key": k.Imported, "soft_deleted": k.SoftDeleted,
 	}
+	if k.RotateSchedule != "" {
+		data["auto_rotate_schedule"] = k.RotateSchedule
+	}
 	if k.KeySize > 0 {
 		data["key_size"] = k.KeySize
 	}
