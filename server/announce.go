@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"strings"
 
@@ -16,7 +17,7 @@ func (s *Server) announce() {
 		lines = append(lines, [2]string{fmt.Sprintf("Listener %d", i+1), describeListener(l)})
 	}
 	lines = append(lines,
-		[2]string{"Log Level", levelName(s.cfg)},
+		[2]string{"Log Level", levelName(s.cfg.LogLevel)},
 		[2]string{"Mlock", fmt.Sprintf("enabled: %v", s.cfg.LockMemory)},
 		[2]string{"Storage", s.cfg.Storage.Type},
 		[2]string{"Version", "Leasehold v" + s.opts.Version},
@@ -47,9 +48,9 @@ func describeListener(l *config.Listener) string {
 		l.Network, l.Address, l.MaxRequestDuration, fmt.Sprint(l.MaxRequestBytes), secure)
 }
 
-func levelName(c *config.Config) string {
-	if c.LogLevel == config.LevelTrace {
+func levelName(level slog.Level) string {
+	if level == config.LevelTrace {
 		return "trace"
 	}
-	return strings.ToLower(c.LogLevel.String())
+	return strings.ToLower(level.String())
 }

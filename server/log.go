@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,17 +12,16 @@ import (
 	"leasehold/server/config"
 )
 
-// logger is the server's log: slog over a writer, with a level that can change.
+// logger is the server's log: slog over a writer. Logger itself is the one named "core".
 type logger struct {
 	*slog.Logger
-	level *slog.LevelVar
-	file  *logFile // nil: standard error
+	loggers *loggers
+	file    *logFile // nil: standard error
 }
 
 // newLogger opens the log file, if one is configured; else lines go to stderr.
 func newLogger(cfg *config.Config, stderr io.Writer) (*logger, error) {
-	l := &logger{level: new(slog.LevelVar)}
-	l.level.Set(cfg.LogLevel)
+	l := &logger{}
 	out := stderr
 	if cfg.LogFile != "" {
 		l.file = &logFile{path: cfg.LogFile}
@@ -33,18 +33,23 @@ func newLogger(cfg *config.Config, stderr io.Writer) (*logger, error) {
 		}
 		out = l.file
 	}
-	options := &slog.HandlerOptions{Level: l.level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+	l.loggers = newLoggers(formatted(out, cfg.LogFormat), cfg.LogLevel)
+	l.Logger = slog.New(l.loggers.named("core"))
+	return l, nil
+}
+
+// formatted writes lines of every level in one of [config.LogFormats].
+func formatted(out io.Writer, format string) slog.Handler {
+	options := &slog.HandlerOptions{Level: slog.Level(math.MinInt), ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if level, ok := a.Value.Any().(slog.Level); ok && a.Key == slog.LevelKey && level == config.LevelTrace && len(groups) == 0 {
 			return slog.String(slog.LevelKey, "TRACE")
 		}
 		return a
 	}}
-	if cfg.LogFormat == "json" {
-		l.Logger = slog.New(slog.NewJSONHandler(out, options))
-	} else {
-		l.Logger = slog.New(slog.NewTextHandler(out, options))
+	if format == "json" {
+		return slog.NewJSONHandler(out, options)
 	}
-	return l, nil
+	return slog.NewTextHandler(out, options)
 }
 
 // logFile is a log file that can be moved away: reopen makes a new one of the same name. Safe for concurrent use.

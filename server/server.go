@@ -156,6 +156,7 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
+	s.log.loggers.monitors.end()
 	var ending errgroup.Group
 	for _, l := range s.listeners {
 		ending.Go(func() error {
@@ -205,7 +206,7 @@ func (s *Server) Reload() error {
 	if err != nil {
 		return errors.Join(append(all, err)...)
 	}
-	s.log.level.Set(fresh.LogLevel)
+	s.log.loggers.restart(fresh.LogLevel)
 	for i, l := range s.listeners {
 		headers := l.cfg.Headers
 		// Listeners are told apart by their place: their number and addresses stay as they are until a restart.
