@@ -45,7 +45,20 @@
 //
 // # Claims
 //
-// A claim moves due_at ahead by the claim time and bumps version. No lock or transaction is held while the target is
-// called. The write that finishes the work names the version, so a worker whose claim has lapsed changes nothing,
-// and a dead worker's rows come back by themselves.
+// A claim moves due_at ahead by the claim time, bumps version, and names the node that made it. No lock or transaction is
+// held while the target is called. The write that finishes the work names the version, so a worker whose claim has lapsed
+// changes nothing.
+//
+// A node that dies gives no more signs of life (package node). Another removes it and, in the same transaction, makes due at
+// once what it had claimed and the intents it had written: see [Manager.Died]. A node that was only stopped or cut off meets
+// other versions when it comes back. What it may still do then is harmless: it drops a user whose lease is being revoked
+// anyway, or it makes one, finds that it cannot activate the lease, and drops the user itself. If it cannot tell what came of
+// the creation, it makes sure that the intent is still on record, and writes it again where all the sweeps have passed.
+//
+// # Groups
+//
+// A worker claims up to sixteen due leases of one target with one statement, has the engine undo them together where it can
+// ([GroupRevoker]), and forgets them with one statement. Those that fail together are tried one by one, so that no lease is
+// blamed for another; once the target does not answer, the rest is given back unblamed. A full group is a sign of more and
+// starts another worker, up to Workers of them, each with a group of its own: a revocation that hangs holds up one of them.
 package lease
