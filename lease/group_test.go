@@ -3,7 +3,9 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,4 +210,28 @@ func TestAnUnknownCreationIsNeverForgotten(t *testing.T) {
 	w.clock.Advance(time.Minute)
 	w.reap()
 	w.wantUsers()
+}
+
+// A hundred leases that all cannot be revoked are one line in the log, and a hundred in the list.
+func TestTheLogIsNotFlooded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var log strings.Builder
+	w.leases.Log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 100 {
+		w.issue()
+	}
+	w.target.setFail(errors.New("they own something"))
+	w.clock.Advance(time.Hour)
+	for range 10 {
+		w.reap()
+		w.clock.Advance(time.Minute)
+	}
+	irrevocable, err := w.leases.Irrevocable(t.Context(), 0)
+	if err != nil || len(irrevocable) != 100 {
+		t.Errorf("%d are listed, %v; want 100", len(irrevocable), err)
+	}
+	if n := strings.Count(log.String(), "needs an operator"); n < 1 || n > 2 {
+		t.Errorf("the log has %d lines about them, want one or two:\n%s", n, log.String())
+	}
 }

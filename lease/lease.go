@@ -52,11 +52,12 @@ type Manager struct {
 	Config
 	wake chan struct{}
 
-	mu       sync.Mutex
-	revokers map[string]Revoker // by kind; guarded by mu
-	busy     map[int64]int      // workers at a target; guarded by mu
-	parked   map[int64]parking  // targets that could not be reached; guarded by mu
-	workers  sync.WaitGroup     // the goroutines behind busy
+	mu         sync.Mutex
+	revokers   map[string]Revoker  // by kind; guarded by mu
+	busy       map[int64]int       // workers at a target; guarded by mu
+	parked     map[int64]parking   // targets that could not be reached; guarded by mu
+	complaints map[int64]complaint // targets with leases that cannot be revoked; guarded by mu
+	workers    sync.WaitGroup      // the goroutines behind busy
 }
 
 // Revoker is what an engine does for its leases. Safe for concurrent use.
@@ -99,6 +100,7 @@ func New(cfg Config) (*Manager, error) {
 	return &Manager{
 		Config: cfg, wake: make(chan struct{}, 1),
 		revokers: map[string]Revoker{}, busy: map[int64]int{}, parked: map[int64]parking{},
+		complaints: map[int64]complaint{},
 	}, nil
 }
 

@@ -326,9 +326,34 @@ func (m *Manager) setback(ctx context.Context, r Record, cause error) {
 		return err
 	})
 	if attempts == irrevocableAfter {
-		m.Log.Warn("a lease cannot be revoked and needs an operator; it is still tried every ten minutes",
-			"lease_id", r.ID, "attempts", attempts, "error", cause)
+		m.complain(r, cause)
 	}
+}
+
+// complain tells the log of a lease that needs an operator: once for each lease, but not more than once in a while for each
+// target, as what is wrong is often wrong with all its leases. sys/leases lists every one.
+func (m *Manager) complain(r Record, cause error) {
+	m.mu.Lock()
+	c := m.complaints[r.target]
+	if c.until.After(m.Store.Clock().Now()) {
+		c.untold++
+		m.complaints[r.target] = c
+		m.mu.Unlock()
+		return
+	}
+	m.complaints[r.target] = complaint{until: m.Store.Clock().Now().Add(complaintPause)}
+	m.mu.Unlock()
+	m.Log.Warn("a lease cannot be revoked and needs an operator; it is still tried every ten minutes",
+		"lease_id", r.ID, "attempts", irrevocableAfter, "error", cause, "others_before", c.untold)
+}
+
+// complaintPause is how long the log hears nothing more of a target's irrevocable leases.
+const complaintPause = 10 * time.Minute
+
+// complaint is what the log was told of a target.
+type complaint struct {
+	until  time.Time
+	untold int // leases since
 }
 
 // returnClaim gives a row back unblamed: its target could not be reached.
