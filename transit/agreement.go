@@ -91,7 +91,7 @@ func readPeer(text string) (*ecdsa.PublicKey, error) {
 
 // agree is the shared secret of a version and a peer. Errors: Invalid (not on the same curve).
 func (v *version) agree(peer *ecdsa.PublicKey) ([]byte, error) {
-	pair, ok := v.signer.(*ecdsa.PrivateKey)
+	pair, ok := v.pair.(*ecdsa.PrivateKey)
 	if !ok {
 		return nil, errs.New(errs.Invalid, "version %d of the base key has no private part", v.number)
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -20,6 +21,7 @@ import (
 // bytes for HMAC, and their secret is those bytes; all others have a key pair, and their secret is its PKCS #8 form.
 type algorithm struct {
 	name  string // on the wire
+	set   string // parameter_set on the wire; empty: the type has none
 	label string // of a version's public key, on the wire; empty: there is none
 
 	encrypts bool
@@ -31,6 +33,7 @@ type algorithm struct {
 	newAEAD  func(key []byte) (cipher.AEAD, error)
 	curve    elliptic.Curve
 	bits     int // of an RSA modulus
+	lattice  *lattice
 }
 
 func aesGCM(key []byte) (cipher.AEAD, error) {
@@ -47,7 +50,7 @@ const (
 	ed25519Algorithm = "ed25519"
 )
 
-// algorithms are the types that keys can have. Source: the wire contract's sheet on transit.
+// algorithms are the types that keys can have, by name and parameter set. Source: the wire contract's sheet on transit.
 var algorithms = byName(
 	&algorithm{name: "aes128-gcm96", encrypts: true, derives: true, keyBytes: 16, newAEAD: aesGCM},
 	&algorithm{name: defaultAlgorithm, encrypts: true, derives: true, keyBytes: 32, newAEAD: aesGCM},
@@ -61,14 +64,36 @@ var algorithms = byName(
 	&algorithm{name: "rsa-3072", label: "rsa-3072", encrypts: true, signs: true, hashes: true, bits: 3072},
 	&algorithm{name: "rsa-4096", label: "rsa-4096", encrypts: true, signs: true, hashes: true, bits: 4096},
 	&algorithm{name: hmacAlgorithm},
+	&algorithm{name: "ml-dsa", set: "44", label: "ml-dsa-44", signs: true, lattice: mlDSA44},
+	&algorithm{name: "ml-dsa", set: "65", label: "ml-dsa-65", signs: true, lattice: mlDSA65},
+	&algorithm{name: "ml-dsa", set: "87", label: "ml-dsa-87", signs: true, lattice: mlDSA87},
+	&algorithm{name: "ml-kem", set: "768", label: "ml-kem-768", encrypts: true, lattice: mlKEM768},
+	&algorithm{name: "ml-kem", set: "1024", label: "ml-kem-1024", encrypts: true, lattice: mlKEM1024},
 )
 
-func byName(list ...*algorithm) map[string]*algorithm {
-	m := make(map[string]*algorithm, len(list))
+func byName(list ...*algorithm) map[[2]string]*algorithm {
+	m := make(map[[2]string]*algorithm, len(list))
 	for _, a := range list {
-		m[a.name] = a
+		m[[2]string{a.name, a.set}] = a
 	}
 	return m
+}
+
+// parameterSets are the values that parameter_set can have for a type, sorted.
+func parameterSets(name string) []string {
+	var sets []string
+	for id := range algorithms {
+		if id[0] == name && id[1] != "" {
+			sets = append(sets, id[1])
+		}
+	}
+	slices.Sort(sets)
+	return sets
+}
+
+// authenticates reports whether associated data can be bound to what is encrypted.
+func (a *algorithm) authenticates() bool {
+	return a.newAEAD != nil || a.lattice != nil && a.lattice.kem != nil
 }
 
 // symmetric reports whether the secret is bare bytes.
@@ -80,6 +105,14 @@ func (a *algorithm) generate(keySize int) (secret.Bytes, error) {
 		key := make([]byte, max(a.keyBytes, keySize))
 		_, _ = rand.Read(key) // never fails: the runtime ends the process when the system has no randomness
 		return secret.NewBytes(key), nil
+	}
+	if a.lattice != nil {
+		pair, err := a.lattice.generate()
+		if err != nil {
+			return secret.Bytes{}, fmt.Errorf("generate a key of type %s: %w", a.label, err)
+		}
+		encoded, err := pair.encode()
+		return secret.NewBytes(encoded), err
 	}
 	var pair any
 	var err error

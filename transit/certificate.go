@@ -3,7 +3,6 @@ package transit
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -61,10 +60,10 @@ func (e *Engine) requestCertificate(ctx context.Context, r *engine.Request, f *e
 	if err != nil {
 		return nil, err
 	}
-	if v.signer == nil {
+	if v.pair == nil {
 		return nil, errs.New(errs.Invalid, "version %d of the key has no private part", number)
 	}
-	encoded, err := x509.CreateCertificateRequest(rand.Reader, template, v.signer)
+	encoded, err := x509.CreateCertificateRequest(rand.Reader, template, v.pair)
 	if err != nil {
 		return nil, errs.New(errs.Invalid, "the certificate request cannot be made for a key of type %s: %s", l.Type, err)
 	}
@@ -105,7 +104,7 @@ func (e *Engine) setCertificate(ctx context.Context, r *engine.Request, f *engin
 		if err != nil || !found {
 			return err
 		}
-		if public, ok := v.public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(leaf.PublicKey) {
+		if same, err := samePublic(v.public, leaf.PublicKey); err != nil || !same {
 			return errs.New(errs.Invalid, "the first certificate of the chain is not one of version %d of the key", number)
 		}
 		certified := v.material

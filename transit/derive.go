@@ -1,7 +1,6 @@
 package transit
 
 import (
-	"crypto"
 	"crypto/cipher"
 	"crypto/ed25519"
 	"crypto/hkdf"
@@ -27,8 +26,8 @@ func derive(secret, context []byte, n int) ([]byte, error) {
 }
 
 // derivePair is the Ed25519 pair of a context.
-func (v *version) derivePair(context []byte) (crypto.Signer, error) {
-	pair, ok := v.signer.(ed25519.PrivateKey)
+func (v *version) derivePair(context []byte) (ed25519.PrivateKey, error) {
+	pair, ok := v.pair.(ed25519.PrivateKey)
 	if !ok {
 		return nil, errNotEd25519
 	}

@@ -84,7 +84,7 @@ func (k *key) associatedData(it *item) ([]byte, error) {
 	if it.associated == "" {
 		return nil, nil
 	}
-	if k.algorithm().newAEAD == nil {
+	if !k.algorithm().authenticates() {
 		return nil, errs.New(errs.Invalid, "'[%d].associated_data' provided for non-AEAD cipher suite %s", it.index, k.Type)
 	}
 	data, err := base64.StdEncoding.DecodeString(it.associated)
@@ -122,12 +122,15 @@ func (e *Engine) encrypt(ctx context.Context, r *engine.Request, f *engine.Field
 		usable = usable || err == nil
 		return err
 	})
-	if r.Operation == engine.Create && usable {
+	results := make([]map[string]any, len(b.items))
+	if !usable {
+		return b.answer(results, f)
+	}
+	if r.Operation == engine.Create {
 		if err := e.upsert(ctx, r, f, b.items[0].context != ""); err != nil {
 			return nil, err
 		}
 	}
-	results := make([]map[string]any, len(b.items))
 	l, err := e.lend(ctx, r, f.Text("name"), errNoKey, func(k *key) ([]int, error) {
 		if err := k.demandEncryption("encryption"); err != nil {
 			return nil, err

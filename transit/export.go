@@ -130,7 +130,7 @@ func (k *key) export(v *version, what, form string) (string, error) {
 		return k.exportBytes(v.macSecret(k).Reveal(), form)
 	case k.algorithm().symmetric():
 		return k.exportBytes(v.secret.Reveal(), form)
-	case v.signer == nil:
+	case v.pair == nil:
 		return "", errs.New(errs.Invalid, "version %d of the key has no private part", v.number)
 	}
 	return v.exportPrivate(k, form)
@@ -154,7 +154,12 @@ func (v *version) exportPrivate(k *key, form string) (string, error) {
 	case formatPEM:
 		return armour("PRIVATE KEY", v.secret.Reveal()), nil
 	}
-	switch pair := v.signer.(type) {
+	switch pair := v.pair.(type) {
+	case *latticePair:
+		if form == formatRaw {
+			return base64.StdEncoding.EncodeToString(pair.seed), nil
+		}
+		return armour("PRIVATE KEY", v.secret.Reveal()), nil
 	case ed25519.PrivateKey:
 		return base64.StdEncoding.EncodeToString(pair), nil
 	case *rsa.PrivateKey:
@@ -182,9 +187,9 @@ func (v *version) exportPublic(k *key, form string) (string, error) {
 	case form == formatRaw:
 		return "", k.errFormat(form)
 	}
-	encoded, err := x509.MarshalPKIXPublicKey(v.public)
+	encoded, err := encodePublicKey(v.public)
 	if err != nil {
-		return "", fmt.Errorf("encode a public key: %w", err)
+		return "", err
 	}
 	text := armour("PUBLIC KEY", encoded)
 	switch {

@@ -1,12 +1,12 @@
 package transit
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 
@@ -28,6 +28,8 @@ func (a *algorithm) fits(public crypto.PublicKey) bool {
 		return public.Curve == a.curve
 	case ed25519.PublicKey:
 		return a.name == ed25519Algorithm
+	case *latticePublic:
+		return public.lattice == a.lattice
 	}
 	return false
 }
@@ -72,7 +74,7 @@ func (k *key) parsePublic(text string) (material, error) {
 	if block == nil {
 		return material{}, badImport("error parsing public key: not in PEM format")
 	}
-	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	public, err := parsePublicKey(block.Bytes)
 	if err != nil {
 		return material{}, badImport("error parsing public key: %s", err)
 	}
@@ -115,13 +117,16 @@ func (e *Engine) readImport(ctx context.Context, r *engine.Request, f *engine.Fi
 // importKey makes a key of material from elsewhere. Source: recording transit-import.
 func (e *Engine) importKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	k := &key{name: f.Text("name"), settings: settings{
-		Type: f.Text("type"), Derived: f.Bool("derived"), Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
+		Type: f.Text("type"), ParameterSet: f.Text("parameter_set"), Derived: f.Bool("derived"), Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
 		Imported: true, AllowRotation: f.Bool("allow_rotation"),
 	}}
 	if k.Type == "" {
 		k.Type = defaultAlgorithm
 	}
 	if k.algorithm() == nil {
+		if sets := parameterSets(k.Type); len(sets) > 0 {
+			return nil, errParameterSet(k.Type, sets)
+		}
 		return nil, errs.New(errs.Invalid, "unknown key type: %s", k.Type)
 	}
 	if _, err := oaepHash(f.Text("hash_function")); err != nil {
@@ -230,16 +235,16 @@ func (s shelf) addImported(k *key, m material, number int) error {
 		return err
 	case !found:
 		return badImport("the key has no version %d", target)
-	case number == 0 && (!private || v.signer != nil || k.algorithm().symmetric()):
+	case number == 0 && (!private || v.pair != nil || k.algorithm().symmetric()):
 		return s.add(k, m)
-	case v.signer != nil || k.algorithm().symmetric():
+	case v.pair != nil || k.algorithm().symmetric():
 		return badImport("version %d has a private part already", target)
 	}
 	with, err := k.open(target, m)
 	if err != nil {
 		return err
 	}
-	if public, ok := v.public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(with.public) {
+	if same, err := samePublic(v.public, with.public); err != nil || !same {
 		return badImport("the private key does not match the public key of version %d", target)
 	}
 	completed := v.material
@@ -248,6 +253,16 @@ func (s shelf) addImported(k *key, m material, number int) error {
 		return err
 	}
 	return s.update(k)
+}
+
+// samePublic compares public keys of any type.
+func samePublic(a, b crypto.PublicKey) (bool, error) {
+	one, err := encodePublicKey(a)
+	if err != nil {
+		return false, err
+	}
+	other, err := encodePublicKey(b)
+	return bytes.Equal(one, other), err
 }
 
 const updateVersion = `UPDATE transit_versions SET material = $2 WHERE id = $1`

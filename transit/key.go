@@ -11,6 +11,7 @@ import (
 // settings are what a key has beside its versions; sealed in its row.
 type settings struct {
 	Type            string        `json:"type"`
+	ParameterSet    string        `json:"parameter_set,omitempty"`
 	KeySize         int           `json:"key_size,omitempty"` // bytes; only types whose keys have a size of their own
 	Derived         bool          `json:"derived,omitempty"`
 	Convergent      bool          `json:"convergent,omitempty"`
@@ -45,7 +46,7 @@ type key struct {
 	stamp string // random, another one after each change
 }
 
-func (k *key) algorithm() *algorithm { return algorithms[k.Type] }
+func (k *key) algorithm() *algorithm { return algorithms[[2]string{k.Type, k.ParameterSet}] }
 
 // encodeSettings and decodeSettings are the stored form.
 func encodeSettings(v any) ([]byte, error) { return json.Marshal(v) }

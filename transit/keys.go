@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
@@ -24,6 +25,12 @@ func (k *key) check() error {
 	case k.Convergent && !k.Derived:
 		return errs.New(errs.Invalid, "convergent encryption requires derivation to be enabled")
 	case a == nil:
+		if sets := parameterSets(k.Type); len(sets) > 0 {
+			return errParameterSet(k.Type, sets)
+		}
+		if algorithms[[2]string{k.Type, ""}] != nil {
+			return errs.New(errs.Invalid, "parameter_set is not valid for algorithm %s", k.Type)
+		}
 		return errs.New(errs.Invalid, "unknown key type %s", k.Type)
 	case k.KeySize != 0 && a.name != hmacAlgorithm:
 		return errs.New(errs.Invalid, "key_size is not valid for algorithm %s", k.Type)
@@ -33,6 +40,10 @@ func (k *key) check() error {
 		return errs.Framed(errs.Fault, "invalid key size for HMAC key, must be between %d and %d bytes", minKeySize, maxKeySize)
 	}
 	return k.checkDerivation()
+}
+
+func errParameterSet(name string, sets []string) error {
+	return errs.New(errs.Invalid, "parameter_set of a key of type %s has to be one of %s", name, strings.Join(sets, ", "))
 }
 
 func (k *key) checkDerivation() error {
@@ -65,7 +76,7 @@ func (e *Engine) create(ctx context.Context, r *engine.Request, k *key) (*key, e
 
 func (e *Engine) createKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	k := &key{name: f.Text("name"), settings: settings{
-		Type: f.Text("type"), KeySize: f.Int("key_size"), Derived: f.Bool("derived"), Convergent: f.Bool("convergent_encryption"),
+		Type: f.Text("type"), ParameterSet: f.Text("parameter_set"), KeySize: f.Int("key_size"), Derived: f.Bool("derived"), Convergent: f.Bool("convergent_encryption"),
 		Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
 	}}
 	if k.Type == "" {
@@ -220,7 +231,7 @@ func (e *Engine) rotate(ctx context.Context, r *engine.Request, f *engine.Fields
 		return nil, err
 	}
 	return e.change(ctx, r, name, missing, false, func(s shelf, k *key) error {
-		if k.Type != l.Type || k.KeySize != l.KeySize {
+		if k.algorithm() != l.algorithm() || k.KeySize != l.KeySize {
 			return errs.New(errs.Conflict, "the key was replaced by one of another type at the same time; try again")
 		}
 		if err := k.demandRotatable(); err != nil {

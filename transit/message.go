@@ -70,7 +70,10 @@ var (
 //
 // Errors: Invalid (no context), Fault (too long for the key).
 func (k *key) encrypt(v *version, context, plaintext, associated []byte) ([]byte, error) {
-	if public, ok := v.public.(*rsa.PublicKey); ok {
+	switch public := v.public.(type) {
+	case *latticePublic:
+		return public.encrypt(plaintext, associated)
+	case *rsa.PublicKey:
 		sealed, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, nil)
 		if err != nil {
 			return nil, errs.Framed(errs.Fault, "failed to RSA encrypt the plaintext: %s", err)
@@ -115,11 +118,14 @@ func (d derived) nonce(plaintext, associated []byte) []byte {
 //
 // Errors: Invalid (no context; too short; not authentic), Fault (RSA).
 func (k *key) decrypt(v *version, context, sealed, associated []byte) ([]byte, error) {
-	if v.public != nil {
-		pair, ok := v.signer.(*rsa.PrivateKey)
-		if !ok {
+	switch pair := v.pair.(type) {
+	case nil:
+		if v.public != nil {
 			return nil, errs.Framed(errs.Fault, "requested version for decryption does not contain a private part")
 		}
+	case *latticePair:
+		return pair.decrypt(sealed, associated)
+	case *rsa.PrivateKey:
 		plaintext, err := rsa.DecryptOAEP(sha256.New(), nil, pair, sealed, nil)
 		if err != nil {
 			return nil, errs.Framed(errs.Fault, "failed to RSA decrypt the ciphertext: %s", err)

@@ -45,7 +45,7 @@ func (e *Engine) routes() *engine.Router {
 			Fields: engine.Schema{
 				"name": engine.Text, "type": engine.Text, "derived": engine.Bool, "convergent_encryption": engine.Bool,
 				"exportable": engine.Bool, "allow_plaintext_backup": engine.Bool, "auto_rotate_period": engine.Duration, "auto_rotate_schedule": engine.Text,
-				"key_size": engine.Int, "context": engine.Text,
+				"key_size": engine.Int, "parameter_set": engine.Text, "context": engine.Text,
 			},
 			Ops: engine.Ops{engine.Read: e.showKey, engine.Update: e.createKey, engine.Delete: e.deleteKey},
 		},
@@ -78,7 +78,7 @@ func (e *Engine) routes() *engine.Router {
 		&engine.Path{
 			Pattern: "keys/:name/import", Help: "Make a key of material from elsewhere, wrapped with the wrapping key.",
 			Fields: engine.Schema{
-				"name": engine.Text, "type": engine.Text, "ciphertext": engine.Text, "public_key": engine.Text, "hash_function": engine.Text,
+				"name": engine.Text, "type": engine.Text, "parameter_set": engine.Text, "ciphertext": engine.Text, "public_key": engine.Text, "hash_function": engine.Text,
 				"derived": engine.Bool, "exportable": engine.Bool, "allow_plaintext_backup": engine.Bool, "allow_rotation": engine.Bool,
 				"auto_rotate_period": engine.Duration, "auto_rotate_schedule": engine.Text, "context": engine.Text,
 			},

@@ -2,9 +2,7 @@ package transit
 
 import (
 	"crypto/ed25519"
-	"crypto/x509"
 	"encoding/base64"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -31,6 +29,9 @@ func (s shelf) show(k *key, context []byte) (*engine.Response, error) {
 	}
 	if k.KeySize > 0 {
 		data["key_size"] = k.KeySize
+	}
+	if k.ParameterSet != "" {
+		data["parameter_set"] = k.ParameterSet
 	}
 	if k.Imported {
 		data["imported_key_allow_rotation"] = k.AllowRotation
@@ -98,13 +99,13 @@ func (v *version) publicText(k *key, context []byte) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			public, _ = pair.Public().(ed25519.PublicKey)
+			return publicBytes(pair), nil
 		}
 		return base64.StdEncoding.EncodeToString(public), nil
 	}
-	encoded, err := x509.MarshalPKIXPublicKey(v.public)
+	encoded, err := encodePublicKey(v.public)
 	if err != nil {
-		return "", fmt.Errorf("encode a public key: %w", err)
+		return "", err
 	}
 	return armour("PUBLIC KEY", encoded), nil
 }

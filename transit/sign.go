@@ -103,19 +103,25 @@ func (l lent) signOne(v *version, m manner, it *item) (signature []byte, public 
 	if err != nil {
 		return nil, "", err
 	}
-	signer := v.signer
+	pair := v.pair
 	switch {
-	case signer == nil:
+	case pair == nil:
 		return nil, "", errs.Framed(errs.Fault, "requested version for signing does not contain a private part")
 	case l.Derived:
-		if signer, err = v.derivePair(derivation); err != nil {
+		derived, err := v.derivePair(derivation)
+		if err != nil {
 			return nil, "", err
 		}
-		derived, _ := signer.Public().(ed25519.PublicKey)
-		public = base64.StdEncoding.EncodeToString(derived)
+		pair, public = derived, publicBytes(derived)
 	}
-	signature, err = m.sign(signer, input)
+	signature, err = m.sign(pair, input)
 	return signature, public, err
+}
+
+// publicBytes is the public key of an Ed25519 pair, base64.
+func publicBytes(pair ed25519.PrivateKey) string {
+	public, _ := pair.Public().(ed25519.PublicKey)
+	return base64.StdEncoding.EncodeToString(public)
 }
 
 // verify checks signatures, or HMACs when that is what the request has.

@@ -89,14 +89,16 @@ func badScheme(scheme string) error {
 // sign signs an input.
 //
 // Errors: Fault (not a digest of the hash; unknown scheme; a salt that does not fit).
-func (m manner) sign(signer crypto.Signer, input []byte) (signature []byte, err error) {
-	switch pair := signer.(type) {
+func (m manner) sign(pair crypto.PrivateKey, input []byte) (signature []byte, err error) {
+	switch pair := pair.(type) {
 	case *rsa.PrivateKey:
 		signature, err = m.signRSA(pair, m.digest(input))
 	case *ecdsa.PrivateKey:
 		signature, err = m.signECDSA(pair, m.digest(input))
-	default: // these sign the message itself
-		signature, err = signer.Sign(rand.Reader, input, crypto.Hash(0))
+	case ed25519.PrivateKey:
+		signature = ed25519.Sign(pair, input)
+	case *latticePair:
+		signature = pair.sign(input)
 	}
 	if err != nil && errs.From(err) == nil {
 		return nil, errs.Framed(errs.Fault, "%s", err) // the libraries' words name neither keys nor messages
@@ -161,6 +163,8 @@ func (m manner) verify(public crypto.PublicKey, input, signature []byte) (bool, 
 		return ecdsa.Verify(public, m.digest(input), r, s), nil
 	case ed25519.PublicKey:
 		return ed25519.Verify(public, input, signature), nil
+	case *latticePublic:
+		return public.scheme.Verify(public.verifier, input, signature, nil), nil
 	}
 	return false, nil
 }

@@ -82,9 +82,9 @@ type version struct {
 	material
 	number int
 
-	aead   cipher.AEAD      // types that encrypt with one, unless the key is derived
-	signer crypto.Signer    // types with a pair; nil: only the public key is known
-	public crypto.PublicKey // types with a pair
+	aead   cipher.AEAD       // types that encrypt with one, unless the key is derived
+	pair   crypto.PrivateKey // types with a pair; nil: only the public key is known
+	public crypto.PublicKey  // types with a pair
 }
 
 // open prepares a version for use.
@@ -97,12 +97,9 @@ func (k *key) open(number int, m material) (*version, error) {
 		v.aead, err = a.newAEAD(m.secret.Reveal())
 	case a.symmetric():
 	case len(m.secret.Reveal()) == 0:
-		v.public, err = x509.ParsePKIXPublicKey(m.public)
+		v.public, err = parsePublicKey(m.public)
 	default:
-		v.signer, err = parsePair(m.secret)
-		if err == nil {
-			v.public = v.signer.Public()
-		}
+		v.pair, v.public, err = parsePair(m.secret)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open version %d of a key of type %s: %w", number, a.name, err)
@@ -112,15 +109,22 @@ func (k *key) open(number int, m material) (*version, error) {
 
 var errPair = errors.New("the stored key pair cannot be read") // the parser's error could quote it
 
-// parsePair reads the PKCS #8 form of a key pair.
-func parsePair(encoded secret.Bytes) (crypto.Signer, error) {
-	pair, err := x509.ParsePKCS8PrivateKey(encoded.Reveal())
+// parsePair reads the PKCS #8 form of a key pair of any type.
+func parsePair(encoded secret.Bytes) (crypto.PrivateKey, crypto.PublicKey, error) {
+	pair, err := parseLatticePair(encoded.Reveal())
 	if err != nil {
-		return nil, errPair
+		return nil, nil, errPair
 	}
-	signer, ok := pair.(crypto.Signer)
+	if pair != nil {
+		return pair, &pair.latticePublic, nil
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(encoded.Reveal())
+	if err != nil {
+		return nil, nil, errPair
+	}
+	signer, ok := parsed.(crypto.Signer)
 	if !ok {
-		return nil, errPair
+		return nil, nil, errPair
 	}
-	return signer, nil
+	return signer, signer.Public(), nil
 }

@@ -118,11 +118,11 @@ func (e *Engine) wrappingPair(ctx context.Context, m engine.Mount) (*rsa.Private
 	if err != nil {
 		return nil, fmt.Errorf("read the wrapping key: %w", err)
 	}
-	signer, err := parsePair(encoded)
+	parsed, _, err := parsePair(encoded)
 	if err != nil {
 		return nil, err
 	}
-	pair, ok := signer.(*rsa.PrivateKey)
+	pair, ok := parsed.(*rsa.PrivateKey)
 	if !ok {
 		return nil, errPair
 	}
@@ -160,9 +160,9 @@ func (e *Engine) readWrappingKey(ctx context.Context, r *engine.Request, _ *engi
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := x509.MarshalPKIXPublicKey(&pair.PublicKey)
+	encoded, err := encodePublicKey(&pair.PublicKey)
 	if err != nil {
-		return nil, fmt.Errorf("encode the wrapping key: %w", err)
+		return nil, err
 	}
 	return &engine.Response{Data: map[string]any{"public_key": armour("PUBLIC KEY", encoded)}}, nil
 }
