@@ -109,10 +109,7 @@ func (e *Engine) setCertificate(ctx context.Context, r *engine.Request, f *engin
 		}
 		certified := v.material
 		certified.chain = chain
-		if err := s.replaceMaterial(k, number, certified); err != nil {
-			return err
-		}
-		return s.update(k)
+		return s.replaceMaterial(k, number, certified)
 	})
 	if err != nil {
 		return nil, err

@@ -249,10 +249,7 @@ func (s shelf) addImported(k *key, m material, number int) error {
 	}
 	completed := v.material
 	completed.secret, completed.public = m.secret, nil
-	if err := s.replaceMaterial(k, target, completed); err != nil {
-		return err
-	}
-	return s.update(k)
+	return s.replaceMaterial(k, target, completed)
 }
 
 // samePublic compares public keys of any type.
@@ -267,8 +264,11 @@ func samePublic(a, b crypto.PublicKey) (bool, error) {
 
 const updateVersion = `UPDATE transit_versions SET material = $2 WHERE id = $1`
 
-// replaceMaterial stores a version in place of what it was. The key's update has to follow.
+// replaceMaterial stores a version in place of what it was, and the key with it.
 func (s shelf) replaceMaterial(k *key, number int, m material) error {
+	if err := s.update(k); err != nil {
+		return err
+	}
 	encoded, err := m.encode()
 	if err != nil {
 		return err

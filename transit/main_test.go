@@ -208,7 +208,7 @@ func (w *world) refuse(list ...refusal) {
 		switch {
 		case shown == nil:
 			w.Errorf("%s %s: got %v, %v, want %q", c.path, c.body, resp, err, c.want)
-		case shown.Code != c.code || !strings.HasPrefix(shown.Text, c.want) || shown.Framed != (c.code == errs.Fault || c.code == errs.NotFound && shown.Text != ""):
+		case shown.Code != c.code || !strings.HasPrefix(shown.Text, c.want) || shown.Framed != (c.code == errs.Fault || shown.Text == "unsupported path"):
 			w.Errorf("%s %s: got code %d, framed %v, %q, want code %d, %q", c.path, c.body, shown.Code, shown.Framed, shown.Text, c.code, c.want)
 		}
 	}

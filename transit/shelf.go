@@ -259,15 +259,16 @@ func (s shelf) sealSettings(k *key) ([]byte, error) {
 	return s.Seal(settingsCell(k.id), encoded)
 }
 
-// add makes m the newest version of a stored key, and stores both.
+// add makes m the newest version of a stored key, and stores both. The key comes first: two that add at once meet at its
+// row, where the database has one of them begin again.
 func (s shelf) add(k *key, m material) error {
 	m.created = s.Now()
 	k.Latest++
 	k.LatestAt = store.Micros(m.created)
-	if err := s.putMaterial(k, k.Latest, m); err != nil {
+	if err := s.update(k); err != nil {
 		return err
 	}
-	return s.update(k)
+	return s.putMaterial(k, k.Latest, m)
 }
 
 // putMaterial stores a version that is not there yet.
