@@ -10,6 +10,7 @@ package engine
 import (
 	"context"
 	"crypto/x509"
+	"io"
 	"net/http"
 	"time"
 
@@ -183,4 +184,7 @@ type Login struct {
 type Raw struct {
 	ContentType string
 	Body        []byte
+	// Stream, when not nil, writes the body instead, until it is done or ctx is. Each Write is sent at once, and the time
+	// limit of requests does not hold for it.
+	Stream func(ctx context.Context, w io.Writer) error
 }

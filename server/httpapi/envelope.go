@@ -34,6 +34,9 @@ func (x *exchange) answer(op engine.Operation, resp *engine.Response, mountType 
 	if resp == nil {
 		resp = &engine.Response{}
 	}
+	if resp.Raw != nil && resp.Raw.Stream != nil {
+		return x.stream(resp.Raw)
+	}
 	if resp.Raw != nil {
 		status := resp.Status
 		if status == 0 {

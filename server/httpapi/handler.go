@@ -20,7 +20,7 @@ import (
 	"leasehold/server/config"
 )
 
-// Config makes a Handler. All fields but Hostname and Opened are required.
+// Config makes a Handler. All fields but Hostname and those behind it are required.
 type Config struct {
 	Broker      *broker.Broker
 	Listener    *config.Listener // the listener that the handler serves
@@ -32,6 +32,11 @@ type Config struct {
 
 	// Opened is called after sys/unseal has opened the store, before the client is told. May be nil.
 	Opened func(ctx context.Context)
+
+	Process  Process
+	InFlight *InFlight // shared by all listeners; nil: the handler has one of its own
+	// Answered is told of each answer. It returns at once. May be nil.
+	Answered func(status int)
 }
 
 // Handler answers the requests of one listener. Safe for concurrent use.
@@ -46,6 +51,9 @@ type Handler struct {
 	hostname    []string
 	fixed       map[string]methods
 	opened      func(ctx context.Context)
+	process     Process
+	inFlight    *InFlight
+	answered    func(status int)
 	reloadable  atomic.Pointer[reloadable]
 }
 
@@ -62,11 +70,17 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		broker: cfg.Broker, listener: cfg.Listener, log: cfg.Log, clock: cfg.Clock,
-		version: cfg.Version, storageType: cfg.StorageType,
+		version: cfg.Version, storageType: cfg.StorageType, process: cfg.Process, inFlight: cfg.InFlight, answered: cfg.Answered,
 		limits: limits{bytes: cfg.Listener.MaxRequestBytes, memory: cfg.Listener.MaxJSONBytes, strings: cfg.Listener.MaxJSONStrings},
 	}
 	if h.opened = cfg.Opened; h.opened == nil {
 		h.opened = func(context.Context) {}
+	}
+	if h.inFlight == nil {
+		h.inFlight = new(InFlight)
+	}
+	if h.answered == nil {
+		h.answered = func(int) {}
 	}
 	if cfg.Hostname != "" {
 		h.hostname = []string{cfg.Hostname}
@@ -103,14 +117,18 @@ func (x *exchange) requestID() string {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{h: h, w: w, r: r}
+	began := h.clock.Now()
+	h.inFlight.enter(x, began)
+	defer func() {
+		h.inFlight.leave(x)
+		h.answered(x.status)
+	}()
 	defer x.recovered()
+	x.serve()
 	level := h.reloadable.Load().requestLog
 	if level == nil {
-		x.serve()
 		return
 	}
-	began := h.clock.Now()
-	x.serve()
 	h.log.Log(r.Context(), *level, "request", "request_id", x.requestID(), "method", r.Method, "path", r.URL.Path,
 		"status", x.status, "duration", h.clock.Now().Sub(began))
 }
@@ -160,11 +178,17 @@ func (x *exchange) route(ctx context.Context) error {
 	if done, err := x.crossOrigin(); done || err != nil {
 		return err
 	}
-	var ok bool
+	path, ok := x.h.exposed(path)
+	if !ok {
+		return errNothing
+	}
 	if x.path, ok = strings.CutPrefix(path, "/v1/"); !ok {
 		return errNothing
 	}
 	if err := namespace(x.r.Header, x.path); err != nil {
+		return err
+	}
+	if done, err := x.open(ctx); done || err != nil {
 		return err
 	}
 	if m, ok := x.h.fixed[x.path]; ok {
