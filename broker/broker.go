@@ -177,6 +177,9 @@ func (b *Broker) AccessorPolicies(ctx context.Context, accessor string) (policie
 	return t.Policies, found, err
 }
 
+// CountTokens is how many service tokens there are.
+func (b *Broker) CountTokens(ctx context.Context) (int64, error) { return b.tokens.Count(ctx) }
+
 // RenewLogin asks the auth method below which path lies whether a login may go on, and returns its mount. The method may
 // change l to what its role says now.
 //

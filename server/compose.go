@@ -187,7 +187,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		Leases:      p.leases,
 		Engines:     p.engines,
 		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
-		System:      func(b *broker.Broker) engine.Engine { return sys.New(b) },
+		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, sys.Process{}) },
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,
 		ClusterName: cfg.ClusterName,

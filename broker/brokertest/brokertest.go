@@ -121,7 +121,7 @@ func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settin
 		Store: st, Barrier: seal.New(st, discard), Tokens: n.Tokens, Leases: n.Leases,
 		Engines:     map[string]engine.Engine{"lab": n.Lab, "kv": n.Lab},
 		AuthMethods: map[string]engine.Engine{"token": tokens, "door": door{}},
-		System:      func(b *broker.Broker) engine.Engine { return sys.New(b) },
+		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, sys.Process{}) },
 		Version:     "1.2.3", Settings: settings, Clock: clk,
 	})
 	must(err)

@@ -3,7 +3,6 @@ package sys
 import (
 	"context"
 	"os"
-	"runtime"
 
 	"leasehold/engine"
 )
@@ -62,18 +61,6 @@ func hostname() string {
 		return ""
 	}
 	return name
-}
-
-// hostInfo tells what the runtime knows. Load, disks and memory are for the machine's own monitoring to watch.
-func (s *system) hostInfo(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {
-	cpu := make([]map[string]any, runtime.NumCPU())
-	for i := range cpu {
-		cpu[i] = map[string]any{"cpu": i}
-	}
-	return &engine.Response{Data: map[string]any{
-		"timestamp": s.b.Now(), "cpu": cpu, "cpu_times": []any{}, "disk": []any{}, "memory": map[string]any{},
-		"host": map[string]any{"hostname": hostname(), "os": runtime.GOOS, "kernelArch": runtime.GOARCH},
-	}}, nil
 }
 
 func (s *system) sanitized(context.Context, *engine.Request, *engine.Fields) (*engine.Response, error) {

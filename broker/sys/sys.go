@@ -18,16 +18,20 @@ type Broker interface {
 	keys
 	ceremonies
 	server
+	counters
 }
 
-type system struct{ b Broker }
+type system struct {
+	b       Broker
+	process Process
+}
 
 // New makes the engine of type "system".
-func New(b Broker) engine.Engine {
-	s := &system{b}
+func New(b Broker, p Process) engine.Engine {
+	s := &system{b, p}
 	return engine.NewRouter(slices.Concat(
 		s.mountPaths(), s.remountPaths(), s.policyPaths(), s.passwordPaths(), s.capabilityPaths(), s.leasePaths(), s.auditPaths(),
-		s.configPaths(), s.keyPaths(), s.rekeyPaths(), s.generateRootPaths(), s.uiPaths(), s.serverPaths(), toolPaths(),
+		s.configPaths(), s.keyPaths(), s.rekeyPaths(), s.generateRootPaths(), s.uiPaths(), s.serverPaths(), toolPaths(), s.processPaths(), s.counterPaths(),
 	)...)
 }
 
