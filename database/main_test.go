@@ -24,6 +24,7 @@ import (
 	"leasehold/plugins"
 	"leasehold/plugins/postgres"
 	"leasehold/store"
+	storepg "leasehold/store/postgres"
 	"leasehold/store/storetest"
 )
 
@@ -74,15 +75,31 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, "sqlite")
+}
+
+// newWorldOn is newWorld with a store of that kind.
+func newWorldOn(t *testing.T, dialect string) *world {
+	t.Helper()
 	clk := clock.NewFake(time.Date(2040, 5, 6, 7, 8, 9, 0, time.UTC))
 	w := &world{
 		T: t, pg: server.Scratch(t), clock: clk, hooks: &hooks{},
-		store:  storetest.NewAt(t, clk, append(lease.Migrations(), database.Migrations()...)...),
+		store:  newStore(t, dialect, clk),
 		mount:  engine.Mount{UUID: "mount-" + secret.Random(secret.Base62, 8).Reveal(), Path: "database/", Type: "database", DefaultTTL: 768 * time.Hour, MaxTTL: 768 * time.Hour},
 		caller: &engine.Caller{DisplayName: "token", Type: "service", Root: true},
 	}
 	w.start()
 	return w
+}
+
+func newStore(t testing.TB, dialect string, clk clock.Clock) *store.Store {
+	t.Helper()
+	migrations := append(lease.Migrations(), database.Migrations()...)
+	if dialect == "sqlite" {
+		return storetest.NewAt(t, clk, migrations...)
+	}
+	url := secret.NewText(server.Scratch(t).URL())
+	return storetest.OpenAt(t, storepg.New(storepg.Config{URL: url, MaxConns: 8, Clock: clk}), clk, migrations...)
 }
 
 // start makes the engine anew, as a restarted process would.
@@ -284,8 +301,9 @@ type hooks struct {
 	create func(ctx context.Context, db plugins.Database, u plugins.User) error
 	alter  func(ctx context.Context, db plugins.Database, name string, c plugins.Change) error
 	drop   func(ctx context.Context, db plugins.Database, name string, statements []string) error
-	opened int // open databases
-	opens  int // databases that were ever opened
+	asked  func(names []string) error // called after the database answered which users it has
+	opened int                        // open databases
+	opens  int                        // databases that were ever opened
 }
 
 // set changes the hooks under their lock.
@@ -350,6 +368,19 @@ func (h *hooked) DropUser(ctx context.Context, name string, statements []string)
 		return hook(ctx, h.Database, name, statements)
 	}
 	return h.Database.DropUser(ctx, name, statements)
+}
+
+func (h *hooked) Accounts(ctx context.Context, names []string, each func(plugins.Account)) error {
+	if err := h.Marker.Accounts(ctx, names, each); err != nil {
+		return err
+	}
+	h.hooks.mu.Lock()
+	hook := h.hooks.asked
+	h.hooks.mu.Unlock()
+	if hook != nil {
+		return hook(names)
+	}
+	return nil
 }
 
 func (h *hooked) Close() error {
