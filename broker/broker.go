@@ -57,7 +57,8 @@ type Config struct {
 	// Nodes are the processes that serve the store. Nil: this one is the only one that is known.
 	Nodes func(ctx context.Context) ([]Node, error)
 
-	Log *slog.Logger // nil: nothing is logged
+	Observer Observer
+	Log      *slog.Logger // nil: nothing is logged
 }
 
 // Broker runs requests. Safe for concurrent use.
@@ -109,7 +110,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, store: cfg.Store, barrier: cfg.Barrier, tokens: cfg.Tokens, leases: cfg.Leases, clock: cfg.Clock, log: cfg.Log,
-		audit: audit.NewBroker(cfg.Log), auditTurn: make(chan struct{}, 1), opening: make(chan struct{}, 1),
+		audit: audit.NewBroker(cfg.Log.With("logger", "audit")), auditTurn: make(chan struct{}, 1), opening: make(chan struct{}, 1),
 		devices: map[string]string{},
 	}
 	b.system = cfg.System(b)

@@ -18,7 +18,7 @@ func (c *call) auditRequest(ctx context.Context, refused error) error {
 		e.Error = shown(refused)
 	}
 	c.audited = true
-	return c.b.audit.Request(ctx, e)
+	return c.b.timed(false, func() error { return c.b.audit.Request(ctx, e) })
 }
 
 // auditResponse writes the line of an answer before it is sent. An error means that it must not be.
@@ -43,7 +43,7 @@ func (c *call) auditResponse(ctx context.Context, resp *engine.Response, failed 
 	case resp != nil:
 		c.auditAnswer(e, resp)
 	}
-	return c.b.audit.Response(ctx, e)
+	return c.b.timed(true, func() error { return c.b.audit.Response(ctx, e) })
 }
 
 func (c *call) auditAnswer(e *audit.Entry, resp *engine.Response) {

@@ -39,10 +39,12 @@ type call struct {
 //
 // Measured with SQLite by BenchmarkHandle.
 func (b *Broker) Handle(ctx context.Context, r *Request) (*engine.Response, string, error) {
+	began := b.clock.Now()
 	c, err := b.admit(ctx, r)
 	if c == nil {
 		return nil, "", unsealedOnly(err)
 	}
+	defer b.cfg.Observer.handled(c, began)
 	if c.token.NumUses < 0 {
 		// Crash: the token has no uses left, and the reaper ends it.
 		defer func() {
