@@ -72,4 +72,7 @@ func (p *parts) keepUnsealed(ctx context.Context) {
 	}
 	p.broker.KeepUnsealed(ctx, p.opened)
 	running.Wait()
+	if c, ok := p.seals.Current.(interface{ Close() }); ok {
+		c.Close()
+	}
 }

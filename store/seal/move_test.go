@@ -153,6 +153,7 @@ func TestTheSameTypeElsewhere(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
 	there, here := mustWrapper(t, "transit", "there", ""), mustWrapper(t, "transit", "here", "")
+	here.calm = true // it cannot know: versions of two servers' keys do not compare
 	st, b := p.open(t, seals(there, nil))
 	mustInit(t, b, 1, 1)
 	b.Use(seals(here, there))

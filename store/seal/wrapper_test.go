@@ -30,6 +30,7 @@ type wrapper struct {
 	kind string
 	down error  // what every call answers
 	wrap func() // called before a key is wrapped
+	calm bool   // never says that a key is stale
 }
 
 func (w *wrapper) Type() string { return w.kind }
@@ -49,6 +50,13 @@ func (w *wrapper) Unwrap(ctx context.Context, wrapped []byte) ([]byte, error) {
 		return nil, w.down
 	}
 	return w.Seal.Unwrap(ctx, wrapped)
+}
+
+func (w *wrapper) Stale(ctx context.Context, wrapped []byte) (bool, error) {
+	if w.calm {
+		return false, nil
+	}
+	return w.Seal.Stale(ctx, wrapped)
 }
 
 // key is a configured key, made of its id.
@@ -178,6 +186,15 @@ func TestAStoreThatOpensByItself(t *testing.T) {
 		}
 		if _, err := b.Unseal(t.Context(), make([]byte, 33)); !errors.Is(err, seal.ErrInvalidKey) {
 			t.Fatalf("a wrong recovery share: %v", err)
+		}
+		// Shares of another recovery key, which fit together.
+		_, other := onSQLite(t).open(t, seals)
+		var err error
+		for _, share := range mustInit(t, other, 3, 2)[:2] {
+			_, err = b.Unseal(t.Context(), share.Reveal())
+		}
+		if !errors.Is(err, seal.ErrInvalidKey) || st.Unlocked() {
+			t.Fatalf("foreign recovery shares: unlocked: %v, %v", st.Unlocked(), err)
 		}
 		mustUnseal(t, b, shares[2], shares[1])
 		b.Seal()

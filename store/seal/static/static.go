@@ -10,6 +10,7 @@
 package static
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -94,16 +95,18 @@ func newKey(name, id string, value secret.Text, getenv func(string) string) (*ke
 	return k, nil
 }
 
-// decode reads the forms of a key. A value of the right size is the key itself, whatever it looks like.
+// decode reads the forms of a key. A value of the right size, or with the line end that an editor adds, is the key itself,
+// whatever it looks like.
 func decode(text []byte) (plain []byte, ok bool) {
-	if len(text) == keyring.KeySize {
-		return append([]byte(nil), text...), true
+	for _, end := range []string{"", "\n", "\r\n"} {
+		if rest, found := bytes.CutSuffix(text, []byte(end)); found && len(rest) == keyring.KeySize {
+			return bytes.Clone(rest), true
+		}
 	}
 	trimmed := strings.TrimSpace(string(text))
 	for _, read := range []func(string) ([]byte, error){
 		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
 		base64.URLEncoding.DecodeString, base64.RawURLEncoding.DecodeString,
-		func(s string) ([]byte, error) { return []byte(s), nil }, // the bytes themselves, with the line end that an editor adds
 	} {
 		if plain, err := read(trimmed); err == nil && len(plain) == keyring.KeySize {
 			return plain, true

@@ -77,6 +77,9 @@ func New(cfg Config) (*Seal, error) {
 	return &Seal{cfg: cfg, client: c}, nil
 }
 
+// Close ends idle connections.
+func (s *Seal) Close() { s.client.Close() }
+
 // Type is "transit".
 func (*Seal) Type() string { return "transit" }
 
