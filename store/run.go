@@ -126,6 +126,7 @@ func (s *Store) updateRemote(ctx context.Context, isolation sql.IsolationLevel, 
 	if err == nil || !s.dialect.Retryable(err) {
 		return err
 	}
+	s.collided()
 	select {
 	case s.again <- struct{}{}:
 	case <-ctx.Done():
@@ -136,6 +137,7 @@ func (s *Store) updateRemote(ctx context.Context, isolation sql.IsolationLevel, 
 		if err = s.runRemote(ctx, s.write, opts, fn); err == nil || !s.dialect.Retryable(err) {
 			return err
 		}
+		s.collided()
 		// 0 to 4 ms, then up to 8, 16 ... 128 ms: other nodes do the same.
 		pause := time.NewTimer(rand.N(time.Millisecond << min(attempt, 7)))
 		select {
@@ -178,7 +180,7 @@ func (s *Store) runRemote(ctx context.Context, db *sql.DB, opts *sql.TxOptions, 
 	if opts.ReadOnly {
 		return nil
 	}
-	if err := sqlTx.Commit(); err != nil {
+	if err := s.commit(1, sqlTx.Commit); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	for {

@@ -25,7 +25,7 @@ var (
 	ErrUnreachable = errors.New("the database cannot be reached")
 )
 
-// Config opens a store. All fields are required.
+// Config opens a store. All fields but Observer are required.
 type Config struct {
 	// Dialect is the database: sqlite.New or postgres.New.
 	Dialect Dialect
@@ -33,6 +33,8 @@ type Config struct {
 	Clock clock.Clock
 	// Migrations are the tables of every package, in the order in which they are made.
 	Migrations []Migration
+	// Observer is told of commits.
+	Observer Observer
 }
 
 // Dialect is what differs between the SQL databases.
@@ -64,6 +66,7 @@ type Dialect interface {
 type Store struct {
 	dialect     Dialect
 	clock       clock.Clock
+	observer    Observer
 	write, read *sql.DB
 	id          string
 	sealed      []SealedColumn
@@ -92,7 +95,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{dialect: cfg.Dialect, clock: cfg.Clock, write: write, read: read, cells: map[[2]string]struct{}{}}
+	s := &Store{
+		dialect: cfg.Dialect, clock: cfg.Clock, observer: cfg.Observer, write: write, read: read, cells: map[[2]string]struct{}{},
+	}
 	for _, m := range cfg.Migrations {
 		for _, c := range m.Sealed {
 			s.sealed = append(s.sealed, c)
@@ -106,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.views = make(chan struct{}, read.Stats().MaxOpenConnections-1)
 	if cfg.Dialect.Embedded() {
 		s.readers = &readers{db: read}
-		s.writer = newWriter(write, &s.last)
+		s.writer = newWriter(write, &s.last, s.commit)
 	}
 	return s, nil
 }

@@ -29,6 +29,7 @@ const maxBatch = 256
 type writer struct {
 	db   *sql.DB
 	last *atomic.Int64 // the store's
+	finish func(updates int, end func() error) error // ends a transaction, and tells of it
 
 	mu     sync.Mutex
 	busy   bool    // guarded by mu: somebody has the turn
@@ -45,6 +46,7 @@ type turn struct{ ready chan *batch }
 // batch is the transaction that some Updates share.
 type batch struct {
 	members int
+	kept    int   // of them, those whose part was kept
 	open    bool  // there is a transaction
 	broken  error // the transaction was rolled back as a whole
 
@@ -54,7 +56,9 @@ type batch struct {
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-func newWriter(db *sql.DB, last *atomic.Int64) *writer { return &writer{db: db, last: last} }
+func newWriter(db *sql.DB, last *atomic.Int64, finish func(updates int, end func() error) error) *writer {
+	return &writer{db: db, last: last, finish: finish}
+}
 
 // take waits for the turn, and returns the batch to join. Whoever gets one must pass it on.
 func (w *writer) take(ctx context.Context) (*batch, error) {
@@ -154,6 +158,7 @@ func (w *writer) enter(b *batch) (first bool, err error) {
 
 // leave keeps a member's part.
 func (w *writer) leave(b *batch, first bool) error {
+	b.kept++
 	if first {
 		return nil
 	}
@@ -204,12 +209,15 @@ func (w *writer) commit(b *batch) error {
 	if !b.open {
 		return nil
 	}
-	// The store's time does not go back either when the clock was set back between two runs.
-	_, err := w.session.ExecContext(context.Background(), `update store_meta set value = $1 where name = 'last_commit'`,
-		strconv.FormatInt(w.last.Load(), 10))
-	if err == nil {
-		err = w.session.do("commit")
-	}
+	err := w.finish(b.kept, func() error {
+		// The store's time does not go back either when the clock was set back between two runs.
+		_, err := w.session.ExecContext(context.Background(), `update store_meta set value = $1 where name = 'last_commit'`,
+			strconv.FormatInt(w.last.Load(), 10))
+		if err != nil {
+			return err
+		}
+		return w.session.do("commit")
+	})
 	if err != nil {
 		w.rollback()
 		return fmt.Errorf("commit: %w", err)
