@@ -27,8 +27,8 @@ const maxBatch = 256
 // that Update and no other. Nobody returns before the commit, not even with an error of its own, as what it saw may be
 // another's work that is not durable yet.
 type writer struct {
-	db   *sql.DB
-	last *atomic.Int64 // the store's
+	db     *sql.DB
+	last   *atomic.Int64                             // the store's
 	finish func(updates int, end func() error) error // ends a transaction, and tells of it
 
 	mu     sync.Mutex
