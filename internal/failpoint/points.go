@@ -13,3 +13,11 @@ var Points = []string{
 	"database/rotate/after-alter",  // the database has the next password, the row still calls it staged
 	"database/rotate/after-commit", // rotation is complete, the client has no answer
 }
+
+// Seals lists the failpoints of a change of the seal, and of wrapping its key anew.
+var Seals = []string{
+	"seal/move/after-wrap",    // the new seal has the key, the former one is in force
+	"seal/move/after-commit",  // the new seal is in force, the store is not open
+	"seal/renew/after-wrap",   // the newer key has wrapped the store's, the older one is in force
+	"seal/renew/after-commit", // the newer one is in force
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 
+	"leasehold/internal/failpoint"
 	"leasehold/store/keyring"
 )
 
@@ -118,9 +119,11 @@ func (b *Barrier) move(ctx context.Context, r *row, root *rootKey, key *sharedKe
 	if err := b.fill(ctx, &next, root, key); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("seal/move/after-wrap")
 	if err := b.replace(ctx, &next); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("seal/move/after-commit")
 	next.version++
 	b.log.Info("the seal has changed", "from", r.kind, "to", next.kind)
 	return &next, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"leasehold/internal/errs"
+	"leasehold/internal/failpoint"
 	"leasehold/store/keyring"
 )
 
@@ -175,12 +176,14 @@ func (b *Barrier) Renew(ctx context.Context) error {
 	if next.root, next.wrapping, err = b.wrapRoot(ctx, w, root); err != nil {
 		return err
 	}
+	failpoint.Hit("seal/renew/after-wrap")
 	switch err := b.replace(ctx, &next); {
 	case errors.Is(err, ErrChanged):
 		return nil // by another node, which has wrapped the key anew or knows a reason to do something else
 	case err != nil:
 		return err
 	}
+	failpoint.Hit("seal/renew/after-commit")
 	b.mu.Lock()
 	b.former = false
 	b.mu.Unlock()
