@@ -68,6 +68,7 @@ func (e *env) commands() []*cli.Command {
 			e.operatorKeyStatus(),
 			e.operatorRekey(),
 			e.operatorGenerateRoot(),
+			e.operatorMigrate(),
 		),
 	}, e.oldForms()...)
 }

@@ -14,6 +14,18 @@ var Points = []string{
 	"database/rotate/after-commit", // rotation is complete, the client has no answer
 }
 
+// Moves lists the failpoints of `operator migrate`, in the order in which they are passed. They are passed in a process
+// that is no server.
+var Moves = []string{
+	"transfer/after-prepare", // the destination is marked and has its tables, no row is in it
+	"transfer/in-batch",      // the rows of a batch are sent, not committed
+	"transfer/after-batch",   // they are committed
+	"transfer/after-copy",    // all rows are there, nothing was compared
+	"transfer/after-compare", // everything was compared, the mark is still there
+	"transfer/before-finish", // taking the mark off is sent, not committed
+	"transfer/after-finish",  // the destination is a whole store, nobody was told
+}
+
 // Seals lists the failpoints of a change of the seal, and of wrapping its key anew.
 var Seals = []string{
 	"seal/move/after-wrap",    // the new seal has the key, the former one is in force

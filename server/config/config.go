@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -187,26 +188,11 @@ func NewListener(network string) *Listener {
 // Validate checks what a single key cannot show, and fills in what follows from other keys.
 func (c *Config) Validate() error {
 	refuse := func(format string, args ...any) error { return &Error{Text: fmt.Sprintf(format, args...)} }
-	switch c.Storage.Type {
-	case "":
+	if c.Storage.Type == "" {
 		return refuse(`a storage block is needed, such as: storage "file" { path = "/srv/leasehold" }`)
-	case "inmem":
-	case "sqlite", "file", "raft":
-		if c.Storage.Path == "" {
-			return refuse("storage %q: path is needed", c.Storage.Type)
-		}
-	case "postgresql":
-		if c.Storage.URL.Empty() {
-			return refuse(`storage "postgresql": connection_url is needed, such as: connection_url = "postgresql://leasehold@db.example.com/leasehold?sslmode=verify-full"`)
-		}
-		for key, n := range map[string]int64{"max_parallel": c.Storage.MaxConns, "max_idle_connections": c.Storage.MaxIdleConns,
-			"max_connect_retries": c.Storage.ConnectRetries} {
-			if n < 0 || n > 10000 {
-				return refuse("storage \"postgresql\": %s must be between 0 and 10000", key)
-			}
-		}
-	default:
-		return refuse("storage %q is not known: use postgresql, file, sqlite, raft or inmem", c.Storage.Type)
+	}
+	if err := c.Storage.validate(); err != nil {
+		return refuse("%s", err)
 	}
 	if err := c.Seal.validate(); err != nil {
 		return refuse("%s", err)
@@ -234,6 +220,29 @@ func (c *Config) Validate() error {
 		if strings.Contains(name, "{{") {
 			return refuse("address templates are not supported: write the address")
 		}
+	}
+	return nil
+}
+
+func (s Storage) validate() error {
+	switch s.Type {
+	case "inmem":
+	case "sqlite", "file", "raft":
+		if s.Path == "" {
+			return fmt.Errorf("storage %q: path is needed", s.Type)
+		}
+	case "postgresql":
+		if s.URL.Empty() {
+			return errors.New(`storage "postgresql": connection_url is needed, such as: connection_url = "postgresql://leasehold@db.example.com/leasehold?sslmode=verify-full"`)
+		}
+		for key, n := range map[string]int64{"max_parallel": s.MaxConns, "max_idle_connections": s.MaxIdleConns,
+			"max_connect_retries": s.ConnectRetries} {
+			if n < 0 || n > 10000 {
+				return fmt.Errorf("storage \"postgresql\": %s must be between 0 and 10000", key)
+			}
+		}
+	default:
+		return fmt.Errorf("storage %q is not known: use postgresql, file, sqlite, raft or inmem", s.Type)
 	}
 	return nil
 }

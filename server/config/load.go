@@ -79,17 +79,30 @@ type loader struct {
 }
 
 func (l *loader) load(file string) error {
-	src, err := os.ReadFile(file)
+	src, err := readFile(file)
 	if err != nil {
-		return &Error{File: file, Text: reason(err)}
-	}
-	if len(src) > maxFileBytes {
-		return &Error{File: file, Text: "the file is larger than 1 MiB"}
+		return err
 	}
 	return l.read(file, src)
 }
 
+func readFile(file string) ([]byte, error) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return nil, &Error{File: file, Text: reason(err)}
+	}
+	if len(src) > maxFileBytes {
+		return nil, &Error{File: file, Text: "the file is larger than 1 MiB"}
+	}
+	return src, nil
+}
+
 func (l *loader) read(file string, src []byte) error {
+	return l.readKeys(file, src, l.topLevel(), idleTopLevel)
+}
+
+// readKeys reads a file whose top level has other keys than a server's.
+func (l *loader) readKeys(file string, src []byte, known fields, idle []string) error {
 	l.file = file
 	root, err := parse(src)
 	if err != nil {
@@ -100,7 +113,7 @@ func (l *loader) read(file string, src []byte) error {
 		}
 		return l.fail(line, "%s", err)
 	}
-	return l.decode("", root.entries, l.topLevel(), idleTopLevel)
+	return l.decode("", root.entries, known, idle)
 }
 
 // idleTopLevel are keys that such files carry and that change nothing here.

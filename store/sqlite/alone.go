@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"leasehold/store"
@@ -15,7 +16,7 @@ import (
 func (d *dialect) String() string { return "sqlite " + d.cfg.Path }
 
 // OpenAlone takes the lock that a server has, so that each keeps the other out.
-func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (_ *sql.DB, err error) {
+func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error) {
 	if !readOnly {
 		write, read, err := d.Open(ctx)
 		if err != nil {
@@ -23,15 +24,19 @@ func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (_ *sql.DB, err 
 		}
 		return write, read.Close()
 	}
-	if _, err := os.Stat(d.cfg.Path); err != nil {
+	path, err := filepath.Abs(d.cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path); err != nil {
 		return nil, err // it has the path
 	}
-	if d.lock, err = lockFile(d.cfg.Path + ".lock"); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.cfg.Path, err)
+	if d.lock, err = lockFile(path + ".lock"); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	db := connect(d.cfg.Path, 1, d.cfg.CacheKiB, url.Values{"_pragma": {"query_only(1)"}})
+	db := connect(path, 1, d.cfg.CacheKiB, url.Values{"_pragma": {"query_only(1)"}})
 	if err := db.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", d.cfg.Path, err), db.Close(), d.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close(), d.Close())
 	}
 	return db, nil
 }
