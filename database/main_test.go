@@ -301,7 +301,8 @@ type hooks struct {
 	create func(ctx context.Context, db plugins.Database, u plugins.User) error
 	alter  func(ctx context.Context, db plugins.Database, name string, c plugins.Change) error
 	drop   func(ctx context.Context, db plugins.Database, name string, statements []string) error
-	asked  func(names []string) error // called after the database answered which users it has
+	asking func()                     // called before the database is asked which users it has
+	asked  func(names []string) error // called after it has answered
 	opened int                        // open databases
 	opens  int                        // databases that were ever opened
 }
@@ -371,16 +372,17 @@ func (h *hooked) DropUser(ctx context.Context, name string, statements []string)
 }
 
 func (h *hooked) Accounts(ctx context.Context, names []string, each func(plugins.Account)) error {
-	if err := h.Marker.Accounts(ctx, names, each); err != nil {
-		return err
-	}
 	h.hooks.mu.Lock()
-	hook := h.hooks.asked
+	asking, asked := h.hooks.asking, h.hooks.asked
 	h.hooks.mu.Unlock()
-	if hook != nil {
-		return hook(names)
+	if asking != nil {
+		asking()
 	}
-	return nil
+	err := h.Marker.Accounts(ctx, names, each)
+	if err == nil && asked != nil {
+		err = asked(names)
+	}
+	return err
 }
 
 func (h *hooked) Close() error {

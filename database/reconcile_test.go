@@ -335,24 +335,35 @@ func TestReconcileBetweenReads(t *testing.T) {
 				a = w.creds("app")
 			}
 		}).want(nil, nil)
-		after(func(asked int) { // the same, but the new lease comes only after the leases were read
-			switch asked {
-			case 1:
+		asking := 0
+		w.hooks.set(func(h *hooks) {
+			h.asking = func() { // the same, but the new one comes after the leases were read, before its name is asked for again
+				if asking++; asking == 2 {
+					w.clock.Advance(time.Microsecond)
+					a = w.creds("app")
+				}
+			}
+		})
+		after(func(asked int) {
+			if asked == 1 {
 				w.revoke(a.lease)
-			case 2:
-				w.clock.Advance(time.Microsecond)
-				a = w.creds("app")
 			}
 		}).want(nil, nil)
+		w.hooks.set(func(h *hooks) { h.asking = nil })
 		w.reconcile(nil).want(nil, nil)
 
 		// Gone from the database while the lease was active, and revoked before it could be told.
-		w.dropByHand(a.user)
-		after(func(asked int) {
-			if asked == 2 {
-				w.revoke(a.lease)
-			}
-		}).want(nil, nil)
+		for _, sync := range []bool{true, false} {
+			w.dropByHand(a.user)
+			after(func(asked int) {
+				if asked == 2 {
+					if err := w.leases.Revoke(w.Context(), a.lease, sync); err != nil {
+						w.Fatal(err)
+					}
+				}
+			}).want(nil, nil)
+			a = w.creds("app")
+		}
 	})
 }
 
@@ -520,6 +531,39 @@ func TestRemoveTwiceAtOnce(t *testing.T) {
 				w.Errorf("orphan %s is still there", a.user)
 			}
 		}
+	})
+}
+
+// A lease that has come to name an orphan keeps it: its revocation is to drop it.
+func TestRemoveLooksForLeases(t *testing.T) {
+	t.Parallel()
+	onBothStores(t, func(w *world) {
+		w.connect()
+		a := w.creds("app")
+		kind := func(kind string) {
+			err := w.store.Update(w.Context(), func(tx *store.Tx) error {
+				_, err := tx.Exec(`UPDATE lease_targets SET kind = $1`, kind)
+				return err
+			})
+			if err != nil {
+				w.Fatal(err)
+			}
+		}
+		kind("hidden")
+		asked := 0
+		w.hooks.set(func(h *hooks) {
+			h.asked = func([]string) error {
+				if asked++; asked == 4 {
+					kind("database")
+				}
+				return nil
+			}
+		})
+		found := w.reconcile(data{"remove": true})
+		if item := found.list("orphans")[a.user]; item["removed"] != false || item["error"] != "a lease names it by now" {
+			w.Errorf("got %v", item)
+		}
+		w.revoke(a.lease)
 	})
 }
 
