@@ -214,11 +214,9 @@ func (m *Manager) workOff(ctx context.Context, claimed []claim) (unreachable boo
 		switch c := claimed[i]; {
 		case err == nil:
 			done = append(done, c.Record)
-		case errors.Is(err, ErrUnreachable):
-			unreachable = true
-			m.returnClaim(ctx, c.Record, err)
 		default:
-			m.setback(ctx, c.Record, err)
+			unreachable = unreachable || errors.Is(err, ErrUnreachable)
+			m.putOff(ctx, c.Record, err)
 		}
 	}
 	if err := m.settle(ctx, done...); err != nil && !errors.Is(err, store.ErrSealed) {
@@ -314,6 +312,15 @@ func (m *Manager) settle(ctx context.Context, done ...Record) error {
 		_, err := tx.Exec(`DELETE FROM leases WHERE seq IN (`+list+`) AND state = 'revoking' AND drops = 0`, args...)
 		return err
 	})
+}
+
+// putOff leaves a claim whose revocation has failed to a later attempt.
+func (m *Manager) putOff(ctx context.Context, r Record, cause error) {
+	if errors.Is(cause, ErrUnreachable) {
+		m.returnClaim(ctx, r, cause)
+	} else {
+		m.setback(ctx, r, cause)
+	}
 }
 
 // setback notes a failed revocation and plans the next one. It never gives up.

@@ -86,7 +86,7 @@ func (m *Manager) RevokeMount(ctx context.Context, mountUUID string) error {
 		}
 		err = m.each(claimed, func(c claim) error {
 			if err := m.undo(ctx, c); err != nil {
-				m.setback(ctx, c.Record, err)
+				m.putOff(ctx, c.Record, err)
 				return revocationRefused(err)
 			}
 			if c.unborn() { // a late create could land after the mount is gone, and nobody would know how to undo it
@@ -384,7 +384,7 @@ func (m *Manager) revokeNow(ctx context.Context, c claim) error {
 	if c.former == Active && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrUnreachable) {
 		m.giveBack(ctx, c.Record, err)
 	} else {
-		m.setback(ctx, c.Record, err)
+		m.putOff(ctx, c.Record, err)
 	}
 	return revocationRefused(err)
 }
