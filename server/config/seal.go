@@ -44,14 +44,19 @@ var sealTypes = []string{"shamir", "static", "transit"}
 
 // seal reads the seal blocks. A disabled one is a seal that the store is moved away from.
 func (l *loader) seal(n node) error {
-	for _, e := range flatten(n) {
+	const expected = `a block such as: seal "static" { ... }`
+	labelled := flatten(n)
+	if len(labelled) == 0 {
+		return errExpected(expected)
+	}
+	for _, e := range labelled {
 		blocks := []node{e.value}
 		if e.value.kind == list {
 			blocks = e.value.items
 		}
 		for _, b := range blocks {
 			if b.kind != object {
-				return at(e.line, `expected a block such as: seal "static" { ... }`)
+				return at(e.line, "expected %s", expected)
 			}
 			if err := l.sealBlock(e, b); err != nil {
 				return err
