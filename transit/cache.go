@@ -61,11 +61,10 @@ type cached struct {
 	versions map[int]*version
 }
 
-// entry is the element of a key with that stamp, or nil. One with another stamp is of no use any more and goes.
+// entryLocked is the element of a key with that stamp, or nil.
 func (c *cache) entryLocked(id, stamp string) *list.Element {
 	e := c.byID[id]
-	if e != nil && e.Value.(*cached).key.stamp != stamp {
-		c.removeLocked(e)
+	if e == nil || e.Value.(*cached).key.stamp != stamp {
 		return nil
 	}
 	return e

@@ -1,6 +1,11 @@
 package transit_test
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -276,5 +281,36 @@ func TestConvergentNonces(t *testing.T) {
 			seen[nonce] = body
 			w.post("decrypt/"+c.name, `{"ciphertext":"`+made+`",`+body+`}`)
 		}
+	}
+}
+
+// A convergent ciphertext is what the published scheme makes of the exported key.
+func TestConvergentScheme(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post("keys/k", `{"derived":true,"convergent_encryption":true,"exportable":true}`)
+	key, err := base64.StdEncoding.DecodeString(str(t, w.get("export/encryption-key/k")["keys"].(data), "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	derived, err := hkdf.Key(sha256.New, key, nil, "context", 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, derived[32:])
+	mac.Write([]byte("message"))
+	nonce := mac.Sum(nil)[:12]
+	block, err := aes.NewCipher(derived[:32])
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "vault:v1:" + base64.StdEncoding.EncodeToString(aead.Seal(nonce, nonce, []byte("message"), nil))
+	got := w.post("encrypt/k", `{"plaintext":"`+b64("message")+`","context":"`+b64("context")+`"}`)
+	if got["ciphertext"] != want {
+		t.Errorf("got %v, want %s", got, want)
 	}
 }
