@@ -12,6 +12,9 @@ import (
 	"leasehold/client"
 )
 
+// dryRun says that requests are shown and not sent.
+func (e *env) dryRun() bool { return e.flags.outputCurl || e.flags.showPolicy }
+
 // showCurl prints the curl command that equals r, and ends the command. The token is not in it: the shell asks for it.
 func (e *env) showCurl(ctx context.Context, c *client.Client, r client.Request) error {
 	req, err := c.Prepare(ctx, r)

@@ -22,16 +22,17 @@ type initOptions struct {
 
 func (e *env) operatorInit() *cli.Command {
 	var o initOptions
-	body := fields{"secret_shares": 5, "secret_threshold": 3}
+	body := fields{}
 	return e.command(leaf{
-		name: "init", usage: "Initialise a new server and print its unseal keys and root token",
+		name: "init", usage: "Initialise a new server and print its keys and root token",
+		help: "A server that people open has unseal keys; one whose seal opens it by itself has recovery keys instead.",
 		flags: []cli.Flag{
 			&cli.BoolFlag{Name: "status", Aliases: []string{"check"}, Destination: &o.status,
 				Usage: "only tell whether the server is initialised: exit code 0 yes, 1 error, 2 no"},
 			body.number("key-shares", "secret_shares", "number of unseal keys (default: 5)"),
 			body.number("key-threshold", "secret_threshold", "number of keys that unseal (default: 3)"),
-			body.number("recovery-shares", "recovery_shares", "the same for recovery keys, with an auto-unseal seal"),
-			body.number("recovery-threshold", "recovery_threshold", "the same for recovery keys, with an auto-unseal seal"),
+			body.number("recovery-shares", "recovery_shares", "number of recovery keys (default: 5)"),
+			body.number("recovery-threshold", "recovery_threshold", "number of recovery keys that are needed (default: 3)"),
 			fileList(&o.pgpKeys, "pgp-keys", "files of PGP public keys that encrypt the unseal keys, one each"),
 			fileList(&o.recoveryPGPKeys, "recovery-pgp-keys", "the same for recovery keys"),
 			&cli.StringFlag{Name: "root-token-pgp-key", Usage: "file of the PGP key that encrypts the root token", Destination: &o.rootTokenPGPKey},
@@ -88,11 +89,37 @@ type initAnswer struct {
 	RootToken          string   `json:"root_token"`
 }
 
-func initialize(ctx context.Context, e *env, o initOptions, body fields) error {
-	if _, recovery := body["recovery_shares"]; recovery { // an auto-unseal seal has no unseal keys of its own
-		delete(body, "secret_shares")
-		delete(body, "secret_threshold")
+// fillShares adds the defaults for the keys that the server has: unseal keys, or recovery keys where its seal opens it by itself.
+func fillShares(ctx context.Context, e *env, body fields) error {
+	_, unsealShares := body["secret_shares"]
+	_, unsealThreshold := body["secret_threshold"]
+	_, recoveryShares := body["recovery_shares"]
+	_, recoveryThreshold := body["recovery_threshold"]
+	recovery := recoveryShares || recoveryThreshold
+	if !recovery && !unsealShares && !unsealThreshold && !e.dryRun() {
+		resp, err := e.call(ctx, http.MethodGet, "sys/seal-status", nil)
+		if err != nil {
+			return failed(err, "Error reading seal status")
+		}
+		var status sealStatus
+		if err := resp.Decode(&status); err != nil {
+			return failed(err, "Error reading seal status")
+		}
+		recovery = status.RecoverySeal
 	}
+	defaults := fields{"secret_shares": 5, "secret_threshold": 3}
+	if recovery {
+		defaults = fields{"recovery_shares": 5, "recovery_threshold": 3}
+	}
+	for name, value := range defaults {
+		if _, given := body[name]; !given {
+			body[name] = value
+		}
+	}
+	return nil
+}
+
+func initialize(ctx context.Context, e *env, o initOptions, body fields) error {
 	for _, files := range []struct {
 		field string
 		names []string
@@ -112,6 +139,9 @@ func initialize(ctx context.Context, e *env, o initOptions, body fields) error {
 		}
 		body["root_token_pgp_key"] = keys[0]
 	}
+	if err := fillShares(ctx, e, body); err != nil {
+		return err
+	}
 	resp, err := e.call(ctx, http.MethodPut, "sys/init", body)
 	if err != nil {
 		return failed(err, "Error initializing")
@@ -124,8 +154,8 @@ func initialize(ctx context.Context, e *env, o initOptions, body fields) error {
 		return e.show(view{object: map[string]any{
 			"unseal_keys_b64":         orEmpty(answer.KeysBase64),
 			"unseal_keys_hex":         orEmpty(answer.Keys),
-			"unseal_shares":           body["secret_shares"],
-			"unseal_threshold":        body["secret_threshold"],
+			"unseal_shares":           orZero(body["secret_shares"]),
+			"unseal_threshold":        orZero(body["secret_threshold"]),
 			"recovery_keys_b64":       orEmpty(answer.RecoveryKeysBase64),
 			"recovery_keys_hex":       orEmpty(answer.RecoveryKeys),
 			"recovery_keys_shares":    orZero(body["recovery_shares"]),
@@ -145,6 +175,12 @@ func initialize(ctx context.Context, e *env, o initOptions, body fields) error {
 		fmt.Fprintf(&b, "The server has %d unseal keys, and %v of them unseal it. It needs them after every\n"+
 			"start. They are shown this once and are not kept anywhere: give each to somebody\n"+
 			"else. Without %v of them what the server holds is lost.\n", n, body["secret_threshold"], body["secret_threshold"])
+	}
+	if n := len(answer.RecoveryKeysBase64); n > 0 {
+		fmt.Fprintf(&b, "The server opens by itself, with its seal. It has %d recovery keys; %v of them consent to a\n"+
+			"new root token, to new recovery keys and to another seal, and open a server that was sealed\n"+
+			"by hand. They do not replace the seal. They are shown this once and are not kept anywhere:\n"+
+			"give each to somebody else.\n", n, body["recovery_threshold"])
 	}
 	return e.print(b.String())
 }
@@ -170,7 +206,8 @@ func (e *env) operatorUnseal() *cli.Command {
 		max: 1,
 		flags: []cli.Flag{
 			&cli.BoolFlag{Name: "reset", Usage: "forget the keys given so far", Destination: &reset},
-			&cli.BoolFlag{Name: "migrate", Usage: "the key is for a change of the seal", Destination: &migrate},
+			&cli.BoolFlag{Name: "migrate", Destination: &migrate,
+				Usage: "KEY is of the seal that the server has, and consents to the one that is configured; needed with every KEY"},
 		},
 		run: func(ctx context.Context, args []string) error { return unseal(ctx, e, args, reset, migrate) },
 	})
@@ -210,7 +247,7 @@ func (e *env) operatorSeal() *cli.Command {
 }
 
 func (e *env) operatorStepDown() *cli.Command {
-	return e.simple("step-down", "Make the active node stand by", "sys/step-down", "Success! Stepped down.", "Error stepping down")
+	return e.simple("step-down", "Ask the node to hand over; where every node is active there is nothing to hand over", "sys/step-down", "Success! Stepped down.", "Error stepping down")
 }
 
 // simple is a command that sends one empty write.

@@ -25,7 +25,7 @@ func (e *env) operatorRekey() *cli.Command {
 	var o rekeyOptions
 	body := fields{"secret_shares": 5, "secret_threshold": 3}
 	return e.command(leaf{
-		name: "rekey", args: "[KEY]", usage: "Make new unseal keys: -init, then KEY until the threshold is reached",
+		name: "rekey", args: "[KEY]", usage: "Make new unseal keys or recovery keys: -init, then KEY until the threshold is reached",
 		max: 1,
 		flags: []cli.Flag{
 			&cli.BoolFlag{Name: "init", Usage: "begin", Destination: &o.init},
@@ -38,7 +38,7 @@ func (e *env) operatorRekey() *cli.Command {
 			body.boolean("backup", "backup", "with -pgp-keys: the server keeps the encrypted keys"),
 			fileList(&o.pgpKeys, "pgp-keys", "files of PGP public keys that encrypt the new keys, one each"),
 			&cli.StringFlag{Name: "nonce", Usage: "nonce of the rekey that KEY is for", Destination: &o.nonce},
-			&cli.StringFlag{Name: "target", Usage: "barrier or recovery", Value: "barrier", Destination: &o.target},
+			&cli.StringFlag{Name: "target", Usage: "barrier: unseal keys, or recovery: recovery keys, which servers have that open by themselves", Value: "barrier", Destination: &o.target},
 			&cli.BoolFlag{Name: "backup-retrieve", Usage: "print the kept encrypted keys", Destination: &o.backupShow},
 			&cli.BoolFlag{Name: "backup-delete", Usage: "delete the kept encrypted keys", Destination: &o.backupDelete},
 		},

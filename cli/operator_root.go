@@ -25,7 +25,7 @@ func (e *env) operatorGenerateRoot() *cli.Command {
 	var o rootOptions
 	return e.command(leaf{
 		name: "generate-root", args: "[KEY]",
-		usage: "Make a new root token from unseal keys: -init, KEY until the threshold is reached, -decode",
+		usage: "Make a new root token from unseal or recovery keys: -init, KEY until the threshold is reached, -decode",
 		max:   1,
 		flags: []cli.Flag{
 			&cli.BoolFlag{Name: "init", Usage: "begin", Destination: &o.init},

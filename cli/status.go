@@ -65,9 +65,11 @@ type sealStatus struct {
 
 // leader is what status adds for people and programs: whether other nodes stand by.
 type leader struct {
-	HAEnabled     bool   `json:"ha_enabled"`
-	IsSelf        bool   `json:"is_self"`
-	LeaderAddress string `json:"leader_address"`
+	HAEnabled      bool   `json:"ha_enabled"`
+	IsSelf         bool   `json:"is_self"`
+	ActiveTime     string `json:"active_time"`
+	LeaderAddress  string `json:"leader_address"`
+	ClusterAddress string `json:"leader_cluster_address"`
 }
 
 // showSealStatus prints a seal status answer. The question for the leader is left out where it cannot be answered.
@@ -130,8 +132,13 @@ func sealRows(s sealStatus, l leader) [][]string {
 	}
 	line("HA Enabled", l.HAEnabled)
 	if l.HAEnabled {
+		line("HA Cluster", orNA(l.ClusterAddress))
 		line("HA Mode", haMode(s, l))
-		line("Active Node Address", orNA(l.LeaderAddress))
+		if l.IsSelf {
+			line("Active Since", orNA(l.ActiveTime))
+		} else {
+			line("Active Node Address", orNA(l.LeaderAddress))
+		}
 	}
 	return rows
 }
