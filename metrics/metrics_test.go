@@ -258,6 +258,17 @@ func TestSampler(t *testing.T) {
 	if s := inMemory(t, r); len(s.Gauges) == 0 {
 		t.Error("no gauges in the in-memory form")
 	}
+	failure = metrics.ErrNotNow
+	fake.Advance(time.Minute)
+	for range 2 { // asked again in each round
+		if err := once(); err != nil {
+			t.Errorf("a sampler could not look: %v", err)
+		}
+	}
+	if taken != 5 {
+		t.Errorf("sampled %d times, not 5", taken)
+	}
+	want(t, text(t, r), `vault_lease_due{connection="shop",mount_point="database/"} 7`)
 }
 
 // TestNothingIsLost: values that begin a series at the same moment are all counted.

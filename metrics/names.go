@@ -30,12 +30,11 @@ var (
 	AuditRequestFailure  = counter("audit.log_request_failure", "Request lines that no audit device took: the requests were refused.")
 	AuditResponse        = timer("audit.log_response", "Milliseconds until the audit devices took the line of an answer.")
 	AuditResponseFailure = counter("audit.log_response_failure", "Answer lines that no audit device took: the answers were withheld.")
-	AuditDeviceFailure   = counter("audit.device_failure", "Lines that one audit device did not take while another did.")
 
 	Tokens = gauge("token.count", "Tokens that are stored and have not ended, counted once in usage_gauge_period.")
 
 	Leases             = gauge("expire.num_leases", "Leases, counted once in usage_gauge_period.")
-	LeasesByState      = gauge("lease.count", "Leases by state; active ones are counted once in usage_gauge_period, the others each minute.", "state")
+	LeasesByState      = gauge("lease.count", "Leases by state; counted once in usage_gauge_period.", "state")
 	LeasesIrrevocable  = gauge("expire.num_irrevocable_leases", "Leases whose revocation the target has refused six times or more. They are still tried.")
 	LeasesDue          = gauge("lease.due", "Leases that are due for revocation and that nobody is working at.", mountPoint, connection)
 	LeasesDueOldestAge = gauge("lease.due_oldest_seconds", "How many seconds the oldest of them has been due.", mountPoint, connection)
@@ -46,14 +45,12 @@ var (
 	LeaseRenew         = timer("expire.renew", "Milliseconds that renewals took.")
 	LeaseRevoke        = timer("expire.revoke", "Milliseconds that the target databases took for revocations, failed ones included.")
 	LeaseRevoked       = counter("lease.revoke", "Tries to revoke a lease at its target database.", mountPoint, connection, outcome)
-	Orphans            = gauge("lease.orphans", "Users of a target database that no lease knows of, as the last reconciliation found them.", mountPoint, connection)
+	Orphans            = gauge("lease.orphans", "Users of a target database that bear this store's mark and that no lease knows of, as the last reconciliation found them.", mountPoint, connection)
+	MissingUsers       = gauge("lease.missing_users", "Leases whose users the last reconciliation did not find.", mountPoint, connection)
+	ForeignUsers       = gauge("lease.foreign_users", "Users that look like leased ones and belong to no lease of this store.", mountPoint, connection)
 
-	DatabaseNewUser    = timer("database.NewUser", "Milliseconds that calls to make a user took.", "plugin")
-	DatabaseUpdateUser = timer("database.UpdateUser", "Milliseconds that calls to change a user took.", "plugin")
-	DatabaseDeleteUser = timer("database.DeleteUser", "Milliseconds that calls to drop a user took.", "plugin")
-	DatabaseInitialize = timer("database.Initialize", "Milliseconds that calls to verify a connection took.", "plugin")
-	DatabaseListUsers  = timer("database.ListUsers", "Milliseconds that calls to list users took.", "plugin")
-	DatabaseError      = counter("database.error", "Calls to target databases that failed.", "plugin", outcome)
+	DatabaseCall       = timer("database.call", "Milliseconds that calls to a target database took, waiting for a free slot excluded.", mountPoint, connection)
+	DatabaseCallFailed = counter("database.call_failed", "Calls to a target database that failed.", mountPoint, connection, outcome)
 
 	StoreCommit       = timer("store.commit", "Milliseconds until the store had made a transaction durable.")
 	StoreCommitFailed = counter("store.commit_failed", "Commits that the store's database refused.")

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// ErrNotNow is the answer of a sampler that cannot look at present. Its gauges stay as they were, nobody is told, and it
+// is asked again in the next round.
+var ErrNotNow = errors.New("not now")
+
 // Take tells what a sampler has counted: set is called for each value.
 type Take func(ctx context.Context, set func(g Gauge, value float64, labels ...string)) error
 
@@ -42,7 +46,12 @@ func (r *Registry) RunOnce(ctx context.Context) error {
 		// The clock's steps are not exact: half an interval early is not early.
 		if now := r.clock.Now(); s.taken.IsZero() || now.Sub(s.taken) >= s.every-interval/2 {
 			s.taken = now
-			if err := r.run(ctx, s); err != nil {
+			err := r.run(ctx, s)
+			switch {
+			case err == nil:
+			case errors.Is(err, ErrNotNow):
+				s.taken = time.Time{}
+			default:
 				r.Add(SampleFailed, 1, s.name)
 				failed = append(failed, fmt.Errorf("sample %s: %w", s.name, err))
 			}

@@ -39,6 +39,7 @@ var drivers = map[string]plugins.Driver{
 // parts are the packages, wired together.
 type parts struct {
 	log       *slog.Logger
+	measures  *measures
 	store     *store.Store
 	leases    *lease.Manager
 	nodes     *node.Registry
@@ -51,14 +52,21 @@ type parts struct {
 
 // compose opens the store and makes the parts. Two of them ask others that are made later, so they are handed functions
 // that look there when they are called: nothing is called before compose returns.
-func compose(ctx context.Context, cfg *config.Config, opts Options, now clock.Clock, log *slog.Logger) (*parts, error) {
-	p := &parts{log: log, tokenWork: make(chan struct{}, 1)}
-	if err := p.openStore(ctx, cfg, now); err != nil {
+func compose(ctx context.Context, cfg *config.Config, opts Options, now clock.Clock, log *logger) (*parts, error) {
+	p := &parts{log: log.Logger, tokenWork: make(chan struct{}, 1)}
+	var err error
+	if p.measures, err = newMeasures(cfg.Telemetry, hostname(), now); err != nil {
 		return nil, err
 	}
-	if err := p.wire(cfg, opts, now); err != nil {
+	if err := p.openStore(ctx, cfg, now); err != nil {
+		p.measures.Close()
+		return nil, err
+	}
+	if err := p.wire(cfg, opts, now, log.loggers); err != nil {
+		p.measures.Close()
 		return nil, errors.Join(err, p.store.Close())
 	}
+	p.measure(cfg.Telemetry.UsagePeriod)
 	return p, nil
 }
 
@@ -69,7 +77,9 @@ func (p *parts) openStore(ctx context.Context, cfg *config.Config, now clock.Clo
 		return err
 	}
 	for try := int64(0); ; try++ {
-		p.store, err = store.Open(ctx, store.Config{Dialect: dialect, Clock: now, Migrations: Migrations()})
+		p.store, err = store.Open(ctx, store.Config{
+			Dialect: dialect, Clock: now, Migrations: Migrations(), Observer: p.measures.storeObserver(),
+		})
 		if err == nil || try >= cfg.Storage.ConnectRetries || !errors.Is(err, store.ErrUnreachable) {
 			return err
 		}
@@ -107,7 +117,7 @@ func Migrations() []store.Migration {
 		kvcompat.Migrations(), node.Migrations(), transit.Migrations())
 }
 
-func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
+func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *loggers) error {
 	barrier := seal.New(p.store, p.log)
 	mountLive := func(tx *store.Tx, mountUUID string) (bool, error) { return p.broker.MountLive(tx, mountUUID) }
 	keyValues, err := kvcompat.New(kvcompat.Config{Store: p.store, MountLive: mountLive})
@@ -140,7 +150,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 	}
 	p.leases, err = lease.New(lease.Config{
 		Store:     p.store,
-		Log:       p.log,
+		Log:       p.log.With(loggerKey, "lease"),
 		Alive:     tokens.Alive,
 		Node:      p.nodes.Self,
 		MountLive: mountLive,
@@ -158,7 +168,9 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		PasswordPolicy: func(ctx context.Context, name string) (func() (secret.Text, error), error) {
 			return sys.PasswordGenerator(ctx, p.broker, name)
 		},
-		Log: p.log,
+		OnReconciled: p.measures.onReconciled,
+
+		Log: p.log.With(loggerKey, "database"),
 	})
 	if err != nil {
 		return err
@@ -187,7 +199,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 		Leases:      p.leases,
 		Engines:     p.engines,
 		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
-		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, sys.Process{}) },
+		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, p.process(levels)) },
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,
 		ClusterName: cfg.ClusterName,
@@ -199,10 +211,18 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock) error {
 			UnauthenticatedRekey:        cfg.UnauthenticatedRekey(),
 			UnauthenticatedGenerateRoot: cfg.UnauthenticatedGenerateRoot(),
 		},
-		Clock: now,
-		Log:   p.log,
+		Clock:    now,
+		Observer: p.measures.brokerObserver(),
+		Log:      p.log,
 	})
 	return err
+}
+
+// process is what sys/* shows of this process.
+func (p *parts) process(levels *loggers) sys.Process {
+	return sys.Process{
+		Metrics: p.measures.render, InFlight: p.measures.inFlight.List, Monitor: levels.Monitor, Loggers: levels,
+	}
 }
 
 // hostname is this machine's name, or empty where it has none: it is only shown.
@@ -231,5 +251,7 @@ func (p *parts) close() error {
 	p.transit.Wait()
 	p.database.Close()
 	p.broker.SealNow()
-	return p.store.Close()
+	err := p.store.Close()
+	p.measures.Close()
+	return err
 }

@@ -97,6 +97,7 @@ func (o *Options) devConfiguration(cfg *config.Config) {
 	cfg.LockMemory = false
 	first := config.NewListener("tcp")
 	first.Address = o.DevListenAddress
+	first.Exposure.OpenMetrics = true
 	first.TLS.CertFile, first.TLS.KeyFile = o.devCertificate.cert, o.devCertificate.key
 	if !o.DevTLS {
 		first.TLS = nil

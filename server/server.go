@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"leasehold/broker/sys"
 	"leasehold/internal/clock"
 	"leasehold/internal/secret"
 	"leasehold/server/config"
@@ -65,7 +66,7 @@ func New(ctx context.Context, opts Options) (_ *Server, err error) {
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	if s.parts, err = compose(ctx, s.cfg, s.opts, s.clock, s.log.Logger); err != nil {
+	if s.parts, err = compose(ctx, s.cfg, s.opts, s.clock, s.log); err != nil {
 		return nil, err
 	}
 	if err := s.makeHandlers(); err != nil {
@@ -90,9 +91,11 @@ func (s *Server) makeHandlers() error {
 	for _, l := range s.listeners {
 		var err error
 		l.handler, err = httpapi.New(httpapi.Config{
-			Broker: s.parts.broker, Listener: l.cfg, Log: s.log.Logger, Clock: s.clock,
+			Broker: s.parts.broker, Listener: l.cfg, Log: s.log.With(loggerKey, "http"), Clock: s.clock,
 			Version: s.opts.Version, StorageType: s.cfg.Storage.Type, Hostname: hostname,
-			Opened: s.parts.opened,
+			Opened:   s.parts.opened,
+			Process:  httpapi.Process{Metrics: s.parts.measures.render, Profile: sys.Profile},
+			InFlight: &s.parts.measures.inFlight, Answered: s.parts.measures.answered,
 		})
 		if err != nil {
 			return err
@@ -124,7 +127,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, l := range s.listeners {
 		running.Go(func() error {
 			defer stop() // a server without one of its addresses is not what was configured
-			return l.serve(s.log.Logger)
+			return l.serve(s.log.With(loggerKey, "http"))
 		})
 	}
 	running.Go(func() error {
@@ -135,6 +138,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	running.Go(func() error {
 		s.parts.beat(reaping)
+		return nil
+	})
+	running.Go(func() error {
+		s.parts.measures.run(reaping, s.log.Logger)
 		return nil
 	})
 	running.Go(func() error {
