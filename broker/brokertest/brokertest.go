@@ -29,12 +29,14 @@ import (
 // Node is one process's broker. Nodes of one store see each other's changes.
 type Node struct {
 	*broker.Broker
-	T      testing.TB
-	Store  *store.Store
-	Clock  *clock.Fake
-	Tokens *auth.Store
-	Leases *lease.Manager
-	Lab    *Lab
+	T     testing.TB
+	Store *store.Store
+	Clock *clock.Fake
+	// Barrier has Shamir's seal unless the test makes it use another before anything else.
+	Barrier *seal.Barrier
+	Tokens  *auth.Store
+	Leases  *lease.Manager
+	Lab     *Lab
 
 	Share []byte      // the one unseal share; empty until Initialize
 	Root  secret.Text // the root token
@@ -87,7 +89,7 @@ func (n *Node) Another() *Node {
 
 func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settings, lab *Lab) *Node {
 	t.Helper()
-	n := &Node{T: t, Store: st, Clock: clk, Lab: lab}
+	n := &Node{T: t, Store: st, Clock: clk, Lab: lab, Barrier: seal.New(st, discard)}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -118,7 +120,7 @@ func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settin
 	})
 	must(err)
 	n.Broker, err = broker.New(broker.Config{
-		Store: st, Barrier: seal.New(st, discard), Tokens: n.Tokens, Leases: n.Leases,
+		Store: st, Barrier: n.Barrier, Tokens: n.Tokens, Leases: n.Leases,
 		Engines:     map[string]engine.Engine{"lab": n.Lab, "kv": n.Lab},
 		AuthMethods: map[string]engine.Engine{"token": tokens, "door": door{}},
 		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, sys.Process{}) },
