@@ -44,6 +44,7 @@ type parts struct {
 	leases    *lease.Manager
 	nodes     *node.Registry
 	broker    *broker.Broker
+	seals     seal.Seals
 	database  *database.Engine
 	transit   *transit.Engine
 	engines   map[string]engine.Engine // by type of mount
@@ -118,7 +119,12 @@ func Migrations() []store.Migration {
 }
 
 func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *loggers) error {
+	var err error
+	if p.seals, err = newSeals(cfg, opts, p.log); err != nil {
+		return err
+	}
 	barrier := seal.New(p.store, p.log)
+	barrier.Use(p.seals)
 	mountLive := func(tx *store.Tx, mountUUID string) (bool, error) { return p.broker.MountLive(tx, mountUUID) }
 	keyValues, err := kvcompat.New(kvcompat.Config{Store: p.store, MountLive: mountLive})
 	if err != nil {
@@ -148,6 +154,8 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 	if err != nil {
 		return err
 	}
+	// What this node claims and intends carries its number from the first moment on.
+	barrier.BeforeOpen(p.nodes.Join)
 	p.leases, err = lease.New(lease.Config{
 		Store:     p.store,
 		Log:       p.log.With(loggerKey, "lease"),
@@ -170,7 +178,8 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		},
 		OnReconciled: p.measures.onReconciled,
 
-		Log: p.log.With(loggerKey, "database"),
+		Clock: now,
+		Log:   p.log.With(loggerKey, "database"),
 	})
 	if err != nil {
 		return err
@@ -203,6 +212,9 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,
 		ClusterName: cfg.ClusterName,
+		APIAddr:     cfg.URL(),
+		ClusterAddr: cfg.ClusterAddr,
+		Nodes:       p.activeNodes,
 		Version:     opts.Version,
 		Sanitized:   cfg.Sanitized(),
 		Settings: broker.Settings{
@@ -238,13 +250,8 @@ func (p *parts) wakeForTokens() {
 	}
 }
 
-// opened is called when the store was unsealed, before the client learns of it.
-func (p *parts) opened(ctx context.Context) {
-	if err := p.nodes.Join(ctx); err != nil {
-		// The next sign of life tries again; until then, what a dead node left half done waits for its time.
-		p.log.Error("join the nodes of the store", "error", err)
-	}
-}
+// opened is called when the store was unsealed, before the client learns of it: dead nodes may have left work that is due.
+func (p *parts) opened(context.Context) { p.wakeForTokens() }
 
 // close ends the parts once nothing calls them any more: pools, audit files and keys, the store.
 func (p *parts) close() error {

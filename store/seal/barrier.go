@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -20,6 +21,8 @@ type Barrier struct {
 	store *store.Store
 	log   *slog.Logger
 	seals Seals // does not change once the barrier is used
+
+	beforeOpen func(context.Context) error // nil: nothing is to be done; does not change once the barrier is used
 
 	mu        sync.Mutex
 	given     parts     // guarded by mu: shares towards unsealing
@@ -211,6 +214,12 @@ type opening struct {
 
 // open loads the keyring and unlocks the store. It owns root.
 func (b *Barrier) open(ctx context.Context, root *rootKey, how opening) error {
+	if b.beforeOpen != nil && !b.store.Unlocked() {
+		if err := b.beforeOpen(ctx); err != nil {
+			clear(root[:])
+			return fmt.Errorf("before the store is opened: %w", err)
+		}
+	}
 	var k *keyring.Keyring
 	err := b.store.View(ctx, func(tx *store.Tx) error {
 		var err error
@@ -233,6 +242,10 @@ func (b *Barrier) open(ctx context.Context, root *rootKey, how opening) error {
 	b.log.Info("unsealed")
 	return nil
 }
+
+// BeforeOpen sets what is to be done each time before the store's keys are there, and thus before anything is served or reaped.
+// Its error leaves the store sealed. Call it before the barrier is used.
+func (b *Barrier) BeforeOpen(do func(context.Context) error) { b.beforeOpen = do }
 
 // OpenedAt is when the store was opened; before that, when it was the last time.
 func (b *Barrier) OpenedAt() time.Time {
