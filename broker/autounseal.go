@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"leasehold/internal/quiet"
 	"leasehold/store/seal"
 )
 
@@ -21,24 +22,23 @@ const (
 // it, after the seal could not be reached, after a fault. It leaves a node alone that was sealed through the API. opened is called
 // each time. It returns when ctx is done; where people open the store, at once.
 func (b *Broker) KeepUnsealed(ctx context.Context, opened func(ctx context.Context)) {
-	pause, said := firstAttemptPause, ""
+	var failures quiet.Errors
+	pause := firstAttemptPause
 	for {
 		err := b.OpenAlone(ctx, opened)
+		if ctx.Err() != nil || errors.Is(err, seal.ErrNeedsShares) {
+			return
+		}
+		if failures.News(err) { // it may fail in the same way for days
+			b.log.Warn("the store does not open by itself yet: it is tried again and again", "error", err)
+		}
 		wait := watchPause
 		switch {
-		case ctx.Err() != nil, errors.Is(err, seal.ErrNeedsShares):
-			return
 		case err == nil:
-			pause, said = firstAttemptPause, ""
-		default:
-			if err.Error() != said { // it may fail in the same way for days
-				said = err.Error()
-				b.log.Warn("the store does not open by itself yet: it is tried again and again", "error", err)
-			}
-			if !waiting(err) {
-				wait = pause/2 + rand.N(pause/2) // nodes that started together do not ask together
-				pause = min(2*pause, longestAttemptPause)
-			}
+			pause = firstAttemptPause
+		case !waiting(err):
+			wait = pause/2 + rand.N(pause/2) // nodes that started together do not ask together
+			pause = min(2*pause, longestAttemptPause)
 		}
 		if !b.barrier.Alone() {
 			return

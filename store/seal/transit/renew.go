@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"leasehold/client"
+	"leasehold/internal/quiet"
 )
 
 // The pauses between renewals: half the time that the token still has, and after a failure a little, then more.
@@ -23,9 +24,11 @@ func (s *Seal) Run(ctx context.Context) {
 	if s.cfg.RenewedOutside {
 		return
 	}
-	said, retry := "", firstRetry
+	var failures quiet.Errors
+	retry := firstRetry
 	for {
 		pause, err := s.renew(ctx)
+		news := failures.News(err) // it may fail in the same way for days
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -33,13 +36,12 @@ func (s *Seal) Run(ctx context.Context) {
 			s.cfg.Log.Info("the token of the transit seal does not end, and is not renewed")
 			return
 		case err == nil:
-			said, retry = "", firstRetry
+			retry = firstRetry
 		case unrenewable(err):
 			s.cfg.Log.Warn("the token of the transit seal cannot be renewed: when it ends, no node can start", "error", err)
 			return
 		default:
-			if err.Error() != said { // it may fail in the same way for days
-				said = err.Error()
+			if news {
 				s.cfg.Log.Warn("the token of the transit seal was not renewed: it is tried again", "error", err)
 			}
 			pause, retry = retry, min(2*retry, longestRetry)
