@@ -81,32 +81,35 @@ func badBatch(format string, args ...any) error {
 
 func readItem(i int, fields map[string]any, input string) (*item, error) {
 	it := &item{index: i}
-	for name, into := range map[string]*string{
-		input: &it.input, "context": &it.context, "associated_data": &it.associated, "signature": &it.signature, "hmac": &it.hmac,
-		"reference": &it.reference,
-	} {
-		value := fields[name]
-		if value == nil {
-			continue
+	var err error
+	text := func(name string) (value string, given bool) {
+		v := fields[name]
+		if v == nil || err != nil {
+			return "", false
 		}
-		text, ok := value.(string)
-		if !ok {
-			return nil, badBatch("'[%d].%s' expected type 'string', got unconvertible type '%s'", i, name, typeName(value))
+		value, given = v.(string)
+		if !given {
+			err = badBatch("'[%d].%s' expected type 'string', got unconvertible type '%s'", i, name, typeName(v))
 		}
-		*into = text
-		it.given = it.given || name == input
+		return value, given
 	}
-	if value := fields["key_version"]; value != nil {
+	it.input, it.given = text(input)
+	it.context, _ = text("context")
+	it.associated, _ = text("associated_data")
+	it.signature, _ = text("signature")
+	it.hmac, _ = text("hmac")
+	it.reference, _ = text("reference")
+	if value := fields["key_version"]; value != nil && err == nil {
 		number, ok := value.(json.Number)
 		if ok {
-			n, err := number.Int64()
-			it.version, ok = int(n), err == nil
+			n, failed := number.Int64()
+			it.version, ok = int(n), failed == nil
 		}
 		if !ok {
-			return nil, badBatch("'[%d].key_version' expected type 'int', got unconvertible type '%s'", i, typeName(value))
+			err = badBatch("'[%d].key_version' expected type 'int', got unconvertible type '%s'", i, typeName(value))
 		}
 	}
-	return it, nil
+	return it, err
 }
 
 // typeName names the type of a decoded JSON value.

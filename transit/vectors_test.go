@@ -2,7 +2,6 @@ package transit_test
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -15,7 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	kwp "github.com/tink-crypto/tink-go/v2/kwp/subtle"
+	"leasehold/internal/secret"
+	"leasehold/transit/keywrap"
 )
 
 // wrapped makes key material ready for import.
@@ -26,21 +26,11 @@ func (w *world) wrapped(key []byte, h crypto.Hash) string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	ephemeral := make([]byte, 32)
-	_, _ = rand.Read(ephemeral)
-	head, err := rsa.EncryptOAEP(h.New(), rand.Reader, public.(*rsa.PublicKey), ephemeral, nil)
+	wrapped, err := keywrap.Wrap(public.(*rsa.PublicKey), h, secret.NewBytes(key))
 	if err != nil {
 		w.Fatal(err)
 	}
-	wrapper, err := kwp.NewKWP(ephemeral)
-	if err != nil {
-		w.Fatal(err)
-	}
-	tail, err := wrapper.Wrap(key)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return base64.StdEncoding.EncodeToString(append(head, tail...))
+	return base64.StdEncoding.EncodeToString(wrapped)
 }
 
 // vector is a key, and what others make of it. The file was written with Python's cryptography package, which calls OpenSSL;

@@ -10,56 +10,22 @@ import (
 	"errors"
 	"fmt"
 
-	kwp "github.com/tink-crypto/tink-go/v2/kwp/subtle"
-
 	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
 	"leasehold/store"
+	"leasehold/transit/keywrap"
 )
 
-// Keys travel wrapped: a fresh AES-256 key under RSA-OAEP, and behind it the key under that one with AES-KWP (RFC 5649).
-const (
-	wrappingBits    = 4096
-	ephemeralBytes  = 32
-	defaultOAEPHash = "SHA256"
-)
-
-// oaepHashes are the hashes of RSA-OAEP, also of its mask, by their names on the wire.
-var oaepHashes = map[string]crypto.Hash{
-	"SHA1": crypto.SHA1, "SHA224": crypto.SHA224, defaultOAEPHash: crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512,
-}
+const wrappingBits = 4096
 
 // oaepHash is the hash in a field. Errors: Invalid.
 func oaepHash(name string) (crypto.Hash, error) {
-	if name == "" {
-		name = defaultOAEPHash
-	}
-	h, known := oaepHashes[name]
+	h, known := keywrap.Hash(name)
 	if !known {
 		return 0, errs.New(errs.Invalid, "unknown hash function: %s", name)
 	}
 	return h, nil
-}
-
-// wrap makes the wrapped form of a key.
-func wrap(public *rsa.PublicKey, h crypto.Hash, key secret.Bytes) ([]byte, error) {
-	ephemeral := make([]byte, ephemeralBytes)
-	defer clear(ephemeral)
-	_, _ = rand.Read(ephemeral) // never fails
-	head, err := rsa.EncryptOAEP(h.New(), rand.Reader, public, ephemeral, nil)
-	if err != nil {
-		return nil, fmt.Errorf("wrap the ephemeral key: %w", err)
-	}
-	wrapper, err := kwp.NewKWP(ephemeral)
-	if err != nil {
-		return nil, fmt.Errorf("wrap a key: %w", err)
-	}
-	tail, err := wrapper.Wrap(key.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("wrap a key: %w", err)
-	}
-	return append(head, tail...), nil
 }
 
 // unwrap opens the wrapped form of a key, base64. Errors: Fault. Source: recording transit-import.
@@ -68,23 +34,16 @@ func unwrap(pair *rsa.PrivateKey, h crypto.Hash, text string) (secret.Bytes, err
 	if err != nil {
 		return secret.Bytes{}, errs.Framed(errs.Fault, "%s", err) // it tells the place alone
 	}
-	if len(wrapped) <= pair.Size() {
-		return secret.Bytes{}, errs.Framed(errs.Fault, "provided ciphertext is too short")
+	key, err := keywrap.Unwrap(pair, h, wrapped)
+	switch {
+	case errors.Is(err, keywrap.ErrShort):
+		err = errs.Framed(errs.Fault, "provided ciphertext is too short")
+	case errors.Is(err, keywrap.ErrEphemeral):
+		err = errs.Framed(errs.Fault, "%s", err)
+	case err != nil:
+		err = errs.Framed(errs.Fault, "the key inside the ciphertext cannot be unwrapped with AES-KWP")
 	}
-	ephemeral, err := rsa.DecryptOAEP(h.New(), nil, pair, wrapped[:pair.Size()], nil)
-	if err != nil {
-		return secret.Bytes{}, errs.Framed(errs.Fault, "%s", rsa.ErrDecryption)
-	}
-	defer clear(ephemeral)
-	wrapper, err := kwp.NewKWP(ephemeral)
-	if err == nil {
-		var key []byte
-		if key, err = wrapper.Unwrap(wrapped[pair.Size():]); err == nil {
-			return secret.NewBytes(key), nil
-		}
-	}
-	// The library's words are not shown: they could tell more of what was in there than that it is not right.
-	return secret.Bytes{}, errs.Framed(errs.Fault, "the key inside the ciphertext cannot be unwrapped with AES-KWP")
+	return key, err
 }
 
 func wrappingCell(mount string) store.Cell {
@@ -218,7 +177,7 @@ func (e *Engine) exportWrapped(ctx context.Context, r *engine.Request, f *engine
 		if len(v.secret.Reveal()) == 0 {
 			return nil, errs.New(errs.Invalid, "version %d of the key has no private part", v.number)
 		}
-		wrapped, err := wrap(public, h, v.secret)
+		wrapped, err := keywrap.Wrap(public, h, v.secret)
 		if err != nil {
 			return nil, err
 		}
