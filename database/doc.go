@@ -9,6 +9,7 @@
 //     changes at every write and never repeats: an open pool knows by it whether it is stale. staged is the next
 //     password of the connection's own user while it is being rotated.
 //   - database_roles: one row for each role.
+//   - database_reconciles: one row for each live connection: when it is to be reconciled next, and what was found last.
 //
 // A row is known by its mount's UUID and its name, "UUID/name"; its sealed cells are bound to that.
 //
@@ -22,6 +23,12 @@
 //
 // Users are revoked with the role's statements as they are now, on the connection on which they were made. Is the role
 // gone, or has it moved to another connection, the statements recorded with the lease are used.
+//
+// # Reconciling
+//
+// Each user carries a mark in the database's own catalogue (docs/adr/0010-marks.md). The users with this store's mark are compared with the
+// leases, when a request asks for it and now and then by itself: reconcile.go. A user that no lease names is dropped only when a
+// request says so. What keeps that from ever meeting a living user is written in reconcile_compare.go.
 //
 // # Retired connections
 //

@@ -24,9 +24,12 @@ func TestMark(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", written, got, ok)
 		}
 	}
+	if got, ok := readMark("leasehold store=0123456789abcdef"); !ok || got != (mark{store: m.store}) {
+		t.Errorf("the store alone: got %+v, %v", got, ok)
+	}
 	for _, bad := range []string{
-		"", "leasehold", "leasehold ", "x " + text, strings.Replace(text, "store=", "story=", 1), strings.Replace(text, "mount=", "", 1),
-		strings.Replace(text, "connection=pg.main", "connection=", 1), strings.Replace(text, "05-06", "13-06", 1), strings.TrimSuffix(text, "Z"),
+		"", "leasehold", "leasehold ", "leasehold of old", "x " + text, strings.Replace(text, "store=", "story=", 1),
+		strings.Replace(text, "store=0123456789abcdef", "store=", 1), strings.Replace(text, "05-06", "13-06", 1), strings.TrimSuffix(text, "Z"),
 	} {
 		if got, ok := readMark(bad); ok {
 			t.Errorf("%q: got %+v, want it refused", bad, got)

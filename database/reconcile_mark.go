@@ -33,7 +33,8 @@ func (m mark) String() string {
 		m.store, m.mount, m.connection, m.role, m.issued.UTC().Format(markTime))
 }
 
-// readMark reads a line of that form. Words that a later version may add are passed over.
+// readMark reads a line of that form. Words that a later version may add are passed over, and but for the store each may be
+// missing: not every database has room for all.
 func readMark(text string) (m mark, ok bool) {
 	rest, found := strings.CutPrefix(text, plugins.MarkPrefix)
 	if !found {
@@ -57,7 +58,7 @@ func readMark(text string) (m mark, ok bool) {
 			}
 		}
 	}
-	return m, m.store != "" && m.mount != "" && m.connection != "" && !m.issued.IsZero()
+	return m, m.store != ""
 }
 
 // storeName is how this store is called in marks.

@@ -123,7 +123,7 @@ func TestReconcileFindings(t *testing.T) {
 		theirs, garbled := w.role("theirs"), w.role("garbled")
 		other := "leasehold store=ffffffffffffffff mount=m connection=pg role=r issued=2026-01-02T03:04:05.000000Z"
 		w.pg.Exec(w.T, fmt.Sprintf(`CREATE ROLE %[1]q; COMMENT ON ROLE %[2]q IS 'one
-%[4]s'; COMMENT ON ROLE %[3]q IS 'leasehold store=x'`, byHand, theirs, garbled, other))
+%[4]s'; COMMENT ON ROLE %[3]q IS 'leasehold of old'`, byHand, theirs, garbled, other))
 		w.Cleanup(func() { w.dropRoles(byHand) })
 		w.clock.Advance(time.Minute)
 
@@ -145,7 +145,7 @@ func TestReconcileFindings(t *testing.T) {
 			w.Errorf("missing (-want +got):\n%s", diff)
 		}
 		for name, want := range map[string][2]string{
-			theirs: {other, "another Leasehold: its mark names the store ffffffffffffffff"}, garbled: {"leasehold store=x", "cannot be read"},
+			theirs: {other, "another Leasehold: its mark names the store ffffffffffffffff"}, garbled: {"leasehold of old", "cannot be read"},
 			byHand: {"", "no mark, but a name like those made here"},
 		} {
 			got := found.list("foreign")[name]
