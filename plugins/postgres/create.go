@@ -49,7 +49,8 @@ func (d *Database) CreateUser(ctx context.Context, u plugins.User) error {
 	if err := checkName(u.Name); err != nil {
 		return d.fail(op, plugins.Permanent, err)
 	}
-	c := change{op: op, name: u.Name, password: u.Password, expiration: u.Expiration, statements: u.Statements, creates: true, mark: u.Mark}
+	c := change{op: op, name: u.Name, password: u.Password, expiration: u.Expiration, statements: u.Statements, creates: true, mark: u.Mark,
+		rounds: d.rounds}
 	if c.expiration.IsZero() {
 		c.never = true
 	}
@@ -74,7 +75,7 @@ func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change)
 		}
 		statements = []string{sql}
 	}
-	return d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements})
+	return d.apply(ctx, change{op: op, name: name, password: c.Password, expiration: c.Expiration, statements: statements, rounds: scramRounds})
 }
 
 // checkName refuses what PostgreSQL would silently store as another name.
@@ -100,6 +101,7 @@ type change struct {
 	statements []string
 	creates    bool   // a role of that name has to be there afterwards
 	mark       string // to be kept with it; empty: nothing
+	rounds     int    // of the password's verifier
 }
 
 // apply runs the statements in one transaction, and again when somebody else's change of the same rows undid it. See the
@@ -206,7 +208,7 @@ func (d *Database) render(ctx context.Context, c change) ([]string, secret.Text,
 			}
 		}
 		if everywhere || inRoles {
-			if made, err = verifier(c.password); err != nil {
+			if made, err = verifier(c.password, c.rounds); err != nil {
 				return nil, secret.Text{}, err
 			}
 			v["verifier"] = made.Reveal()

@@ -158,6 +158,38 @@ func TestPasswordAuthentication(t *testing.T) {
 	}
 }
 
+// A new user's verifier has the rounds that were asked for, and its login works; a password that replaces another has the
+// usual number.
+func TestScramIterations(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t).Scratch(t)
+	options := settings(s, s.User, s.Password)
+	options["scram_iterations"] = "17"
+	db := open(t, options)
+	u := newUser(createRole)
+	if err := db.CreateUser(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	stored := func() string {
+		return ask(t, s, "SELECT split_part(rolpassword, ':', 1) FROM pg_authid WHERE rolname = $1", u.Name)
+	}
+	if got := stored(); !strings.HasPrefix(got, "SCRAM-SHA-256$17") {
+		t.Errorf("stored %s, want 17 rounds", got)
+	}
+	if err := login(t, s, u.Name, u.Password); err != nil {
+		t.Error(err)
+	}
+	if err := db.AlterUser(t.Context(), u.Name, plugins.Change{Password: secret.Random(secret.Base62, 20)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := stored(); !strings.HasPrefix(got, "SCRAM-SHA-256$4096") {
+		t.Errorf("stored %s, want 4096 rounds", got)
+	}
+	if err := db.DropUser(t.Context(), u.Name, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOwnPassword(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t).Scratch(t)

@@ -37,6 +37,10 @@ type Driver struct{}
 // Any of tls_ca, tls_certificate and private_key turns TLS on, whatever the URL says; with tls_ca the server's certificate
 // and name are verified. password_authentication is "scram-sha-256" ({{password}} is the verifier everywhere), "password"
 // (never), or not given: then it is the verifier where a role's password is set, if the server keeps such verifiers.
+//
+// scram_iterations is how many rounds the verifiers of new users have; 4096 when it is not given. Fewer make creating a user
+// several times faster. A long random password gains nothing from rounds, but some drivers refuse fewer than 4096: see
+// docs/performance.md. A password that replaces one that is there always has 4096.
 func (Driver) Open(s plugins.Settings) (plugins.Database, error) {
 	parsed, err := parseSettings(s)
 	if err != nil {

@@ -15,24 +15,27 @@ import (
 	"leasehold/internal/secret"
 )
 
-// scramRounds is PostgreSQL's own number. The server checks each new verifier with as many rounds, 1.5 to 2 ms of its
-// time, which is most of what CREATE ROLE costs.
-const scramRounds = 4096
+// The rounds of a verifier. The server checks each new verifier with as many, 1.5 to 2 ms of its time for the usual number,
+// which is most of what CREATE ROLE costs.
+const (
+	scramRounds    = 4096 // PostgreSQL's own number, and the least that RFC 7677 allows
+	maxScramRounds = 1_000_000
+)
 
 // verifier is what the server stores instead of the password (RFC 5802; its form is in PostgreSQL's pg_authid), made
 // here so that the password is not sent and no log of statements shows it.
-func verifier(password secret.Text) (secret.Text, error) {
+func verifier(password secret.Text, rounds int) (secret.Text, error) {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // never fails: the runtime ends the process when the system has no randomness
-	return verifierWith(password, salt)
+	return verifierWith(password, salt, rounds)
 }
 
-func verifierWith(password secret.Text, salt []byte) (secret.Text, error) {
+func verifierWith(password secret.Text, salt []byte, rounds int) (secret.Text, error) {
 	plain, err := stringprep.SASLprep.Prepare(password.Reveal())
 	if err != nil {
 		plain = password.Reveal() // as the server and its clients do with what SASLprep forbids
 	}
-	salted, err := pbkdf2.Key(sha256.New, plain, salt, scramRounds, sha256.Size)
+	salted, err := pbkdf2.Key(sha256.New, plain, salt, rounds, sha256.Size)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("derive a SCRAM key: %w", err)
 	}
@@ -44,7 +47,7 @@ func verifierWith(password secret.Text, salt []byte) (secret.Text, error) {
 	stored := sha256.Sum256(mac("Client Key"))
 	b64 := base64.StdEncoding.EncodeToString
 	return secret.NewText(fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s",
-		scramRounds, b64(salt), b64(stored[:]), b64(mac("Server Key")))), nil
+		rounds, b64(salt), b64(stored[:]), b64(mac("Server Key")))), nil
 }
 
 var rolePassword = regexp.MustCompile(`(?is)\b(?:create|alter)\s+(role|user|group)\s[^;]*?\bpassword\s+'(\{\{password\}\})'`)

@@ -16,12 +16,12 @@ func TestVerifier(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
-	got, err := verifierWith(secret.NewText("pencil"), salt)
+	got, err := verifierWith(secret.NewText("pencil"), salt, scramRounds)
 	if err != nil || got.Reveal() != want {
 		t.Errorf("got %s, %v\nwant %s", got.Reveal(), err, want)
 	}
-	a, _ := verifier(secret.NewText("same"))
-	b, _ := verifier(secret.NewText("same"))
+	a, _ := verifier(secret.NewText("same"), scramRounds)
+	b, _ := verifier(secret.NewText("same"), scramRounds)
 	if a.Equal(b) || !regexp.MustCompile(`^SCRAM-SHA-256\$4096:[A-Za-z0-9+/=]{24}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}$`).MatchString(a.Reveal()) {
 		t.Errorf("two verifiers of one password: %s and %s", a.Reveal(), b.Reveal())
 	}

@@ -36,6 +36,7 @@ type settings struct {
 	pool           *pgxpool.Config
 	maxIdle        int32
 	authentication authentication
+	rounds         int    // of the verifiers of users that are made
 	secrets        []mask // what no error text may hold
 }
 
@@ -72,6 +73,16 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 		parsed.authentication = authVerifier
 	default:
 		return nil, fmt.Errorf("'%s' is not a valid password authentication type", text.authentication)
+	}
+	var err error
+	if parsed.rounds, err = intSetting(s, "scram_iterations"); err != nil {
+		return nil, err
+	}
+	switch {
+	case parsed.rounds == 0:
+		parsed.rounds = scramRounds
+	case parsed.rounds < 1 || parsed.rounds > maxScramRounds:
+		return nil, fmt.Errorf("invalid scram_iterations: want a number between 1 and %d", maxScramRounds)
 	}
 	maxOpen, err := intSetting(s, "max_open_connections")
 	if err != nil {

@@ -29,6 +29,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"lifetime", plugins.Settings{"connection_url": secretURL, "max_connection_lifetime": "x"}, "invalid max_connection_lifetime..."},
 		{"negative lifetime", plugins.Settings{"connection_url": secretURL, "max_connection_lifetime": json.Number("-1")}, "invalid max_connection_lifetime..."},
 		{"connections", plugins.Settings{"connection_url": secretURL, "max_open_connections": "many"}, "invalid max_open_connections..."},
+		{"rounds", plugins.Settings{"connection_url": secretURL, "scram_iterations": json.Number("-1")}, "invalid scram_iterations..."},
+		{"too many rounds", plugins.Settings{"connection_url": secretURL, "scram_iterations": "1000001"}, "invalid scram_iterations..."},
 		{"negative connections", plugins.Settings{"connection_url": secretURL, "max_open_connections": json.Number("-1")}, "invalid max_open_connections..."},
 		{"idle connections", plugins.Settings{"connection_url": secretURL, "max_idle_connections": "1.5"}, "invalid max_idle_connections..."},
 		{"escaping", plugins.Settings{"connection_url": secretURL, "disable_escaping": "perhaps"}, "invalid disable_escaping..."},
