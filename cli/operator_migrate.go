@@ -84,8 +84,7 @@ func migrate(ctx context.Context, e *env, o migrateOptions) error {
 		return mistake("Error migrating: %s", err)
 	}
 	p.line("The source is as it was. Point the servers' storage block at the destination, start them, and unseal them with the\n" +
-		"keys that they had. Never start one on the source again: each of the two would give out logins that the other does not\n" +
-		"know. Keep it sealed as a backup, or delete it.")
+		"keys that they had. Never start one on the source again: it would drop the logins that are renewed from now on.")
 	return e.print(fmt.Sprintf("Success! Migrated %s rows of %d tables in %s, and compared every one.\n",
 		thousands(summary.Rows), summary.Tables, span(summary.Took)))
 }

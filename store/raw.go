@@ -29,8 +29,11 @@ type Mover interface {
 	fmt.Stringer
 	// OpenAlone connects to a store that no other process has open, and keeps all others from opening it until Close.
 	// The pool has one connection; the lock goes with that. For a reader, the connection cannot write, and a database that
-	// is not there is not made. Errors: ErrInUse.
+	// is not there is not made. For a writer, a power cut may take the latest commits, never one without all after it, until
+	// Durable. Errors: ErrInUse.
 	OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error)
+	// Durable has what a later commit acknowledges survive a power cut, with all that was committed before.
+	Durable(ctx context.Context, conn *sql.Conn) error
 	// Describe reads a table's shape from the database. A table that is not there has no columns.
 	Describe(ctx context.Context, conn *sql.Conn, table string) (Table, error)
 	// InsertSeq stands in an INSERT that gives a SEQ column its value, between the columns and VALUES.

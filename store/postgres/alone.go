@@ -89,13 +89,12 @@ func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error)
 	// The source waits while the destination writes. A death closes the connection, and with it ends the lock.
 	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		if err := durable(ctx, conn); err != nil {
-			return err
-		}
+		setting := `set synchronous_commit = off`
 		if readOnly {
-			if _, err := conn.Exec(ctx, `set default_transaction_read_only = on`); err != nil {
-				return err
-			}
+			setting = `set default_transaction_read_only = on`
+		}
+		if _, err := conn.Exec(ctx, setting); err != nil {
+			return err
 		}
 		return d.takeAlone(ctx, conn)
 	}))
@@ -123,6 +122,14 @@ func (d *dialect) takeAlone(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("look who has locked the store: %w", err)
 	}
 	return fmt.Errorf("%w: stop all its servers; %d connections are open, from %s", store.ErrInUse, connections, from)
+}
+
+func (d *dialect) Durable(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, `reset synchronous_commit`); err != nil {
+		return err
+	}
+	_, err := conn.ExecContext(ctx, neverOff)
+	return err
 }
 
 // words are the column types that [dialect.Types] makes, with their collations. Text in any other order than that of its

@@ -118,7 +118,8 @@ func (d *dialect) connect(cfg pgx.ConnConfig, connections int) *sql.DB {
 		if _, err := conn.Exec(ctx, `select set_config('enable_seqscan', 'off', false)`); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		if err := durable(ctx, conn); err != nil {
+		// An acknowledged commit has to survive, whatever the server's default is.
+		if _, err := conn.Exec(ctx, neverOff); err != nil {
 			return err
 		}
 		return d.share(ctx, conn)
@@ -133,12 +134,8 @@ func (d *dialect) connect(cfg pgx.ConnConfig, connections int) *sql.DB {
 	return db
 }
 
-// durable has an acknowledged commit survive, whatever the server's default is. Stricter settings are kept.
-func durable(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'on', false)
-		where current_setting('synchronous_commit') = 'off'`)
-	return err
-}
+// neverOff has commits wait for the disk. Stricter settings are kept.
+const neverOff = `select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`
 
 func (d *dialect) Types() map[string]string {
 	return map[string]string{

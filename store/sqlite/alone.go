@@ -15,10 +15,14 @@ import (
 
 func (d *dialect) String() string { return "sqlite " + d.cfg.Path }
 
+// copyCheckpoint is how many pages go to the log, 64 MiB of them, before they go to the file: a page of an index that many
+// rows of a copy fall on is then written there once, not once for each batch.
+const copyCheckpoint = 16 << 10
+
 // OpenAlone takes the lock that a server has, so that each keeps the other out.
 func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error) {
 	if !readOnly {
-		write, read, err := d.Open(ctx)
+		write, read, err := d.open(ctx, "NORMAL", copyCheckpoint)
 		if err != nil {
 			return nil, err
 		}
@@ -39,6 +43,11 @@ func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error)
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close(), d.Close())
 	}
 	return db, nil
+}
+
+func (d *dialect) Durable(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, `pragma synchronous = full`)
+	return err
 }
 
 // words are the column types that [dialect.Types] makes.

@@ -52,8 +52,12 @@ func (d *dialect) Name() string   { return "sqlite" }
 func (d *dialect) Embedded() bool { return true }
 
 func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
+	return d.open(ctx, "FULL", 1000) // SQLite's default
+}
+
+// open has checkpointPages pages written to the log before they are written to the file as well.
+func (d *dialect) open(ctx context.Context, synchronous string, checkpointPages int) (write, read *sql.DB, err error) {
 	path := d.cfg.Path
-	synchronous := "FULL"
 	if path == "" {
 		if d.temporary, err = os.MkdirTemp("", "leasehold-"); err != nil {
 			return nil, nil, fmt.Errorf("make a temporary store: %w", err)
@@ -83,7 +87,8 @@ func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 
 	write = connect(path, 1, d.cfg.CacheKiB, url.Values{
 		"_txlock": {"immediate"},
-		"_pragma": {"journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)", "journal_size_limit(67108864)"},
+		"_pragma": {"journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)", "journal_size_limit(67108864)",
+			"wal_autocheckpoint(" + strconv.Itoa(checkpointPages) + ")"},
 	})
 	// One connection more than Views: the store reads the keyring by it.
 	read = connect(path, d.cfg.Readers+1, d.cfg.CacheKiB/8, url.Values{"_pragma": {"query_only(1)"}})

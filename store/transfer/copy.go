@@ -12,13 +12,16 @@ import (
 )
 
 const (
-	batchRows     = 2000    // rows in a transaction at most
-	batchBytes    = 4 << 20 // after so many bytes a transaction ends
-	statementRows = 100     // rows in an INSERT; what is left over goes one by one
+	batchRows  = 2000    // rows in a transaction at most
+	batchBytes = 4 << 20 // after so many bytes a transaction ends
+
+	// statementRows is how many rows share an INSERT and a round trip; what is left over goes one by one. In this process
+	// there is no round trip, and SQLite's driver looks up each parameter by comparing it with all.
+	statementRows = 100
 )
 
 // copyTable copies the rows that are behind the destination's last one.
-func (m *move) copyTable(ctx context.Context, t table) (err error) {
+func (m *move) copyTable(ctx context.Context, t table) error {
 	p := Progress{Phase: Copying, Table: t.Name, Rows: t.rows, Tables: m.summary.Tables}
 	begun := m.cfg.Clock.Now()
 	last, before, err := m.arrived(ctx, t)
@@ -28,11 +31,6 @@ func (m *move) copyTable(ctx context.Context, t table) (err error) {
 	p.Before, p.Done = before, before
 	m.cfg.Report(p)
 
-	in, err := m.newInserts(ctx, t)
-	if err != nil {
-		return fmt.Errorf("prepare the insert: %w", err)
-	}
-	defer func() { err = errors.Join(err, in.close()) }()
 	rows, err := m.source.Conn.QueryContext(ctx, t.query(last != nil), last...)
 	if err != nil {
 		return fmt.Errorf("read the source: %w", err)
@@ -42,7 +40,7 @@ func (m *move) copyTable(ctx context.Context, t table) (err error) {
 	var batch []row
 	bytes := 0
 	flush := func() error {
-		if err := m.destination.Update(ctx, func(tx *sql.Tx) error { return in.run(ctx, tx, batch) }); err != nil {
+		if err := m.destination.Update(ctx, func(tx *sql.Tx) error { return m.write(ctx, tx, t, batch) }); err != nil {
 			return fmt.Errorf("write the destination: %w", err)
 		}
 		failpoint.Hit("transfer/after-batch")
@@ -94,38 +92,25 @@ func (m *move) arrived(ctx context.Context, t table) (last []any, count int64, e
 	return last, count, err
 }
 
-// inserts are the prepared statements for one table.
-type inserts struct {
-	t         table
-	many, one *sql.Stmt // of statementRows rows, and of one
-}
-
-func (m *move) newInserts(ctx context.Context, t table) (*inserts, error) {
-	in := &inserts{t: t}
+// write inserts a batch.
+func (m *move) write(ctx context.Context, tx *sql.Tx, t table, batch []row) (err error) {
 	clause := m.cfg.Destination.InsertSeq()
-	var err error
-	if in.many, err = m.destination.Conn.PrepareContext(ctx, t.insert(statementRows, clause)); err != nil {
-		return nil, err
-	}
-	if in.one, err = m.destination.Conn.PrepareContext(ctx, t.insert(1, clause)); err != nil {
-		return nil, errors.Join(err, in.many.Close())
-	}
-	return in, nil
-}
-
-func (in *inserts) close() error { return errors.Join(in.many.Close(), in.one.Close()) }
-
-func (in *inserts) run(ctx context.Context, tx *sql.Tx, batch []row) error {
-	many, one := tx.StmtContext(ctx, in.many), tx.StmtContext(ctx, in.one)
-	left := batch
-	for ; len(left) >= statementRows; left = left[statementRows:] {
-		if _, err := many.ExecContext(ctx, slices.Concat(left[:statementRows]...)...); err != nil {
-			return fmt.Errorf("one of the rows from %s to %s: %w", in.t.key(left[0]), in.t.key(left[statementRows-1]), err)
+	if !m.cfg.Destination.Embedded() {
+		many := t.insert(statementRows, clause) // the driver knows the text, and prepares it once
+		for ; len(batch) >= statementRows; batch = batch[statementRows:] {
+			if _, err := tx.ExecContext(ctx, many, slices.Concat(batch[:statementRows]...)...); err != nil {
+				return fmt.Errorf("one of the rows from %s to %s: %w", t.key(batch[0]), t.key(batch[statementRows-1]), err)
+			}
 		}
 	}
-	for _, r := range left {
+	one, err := tx.PrepareContext(ctx, t.insert(1, clause))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, one.Close()) }()
+	for _, r := range batch {
 		if _, err := one.ExecContext(ctx, r...); err != nil {
-			return fmt.Errorf("the row %s: %w", in.t.key(r), err)
+			return fmt.Errorf("the row %s: %w", t.key(r), err)
 		}
 	}
 	failpoint.Hit("transfer/in-batch")

@@ -286,6 +286,9 @@ func (m *move) finish(ctx context.Context) error {
 			return fmt.Errorf("read the highest %s of %s: %w", column, t.Name, err)
 		}
 	}
+	if err := m.cfg.Destination.Durable(ctx, m.destination.Conn); err != nil {
+		return fmt.Errorf("have it survive a power cut: %w", err)
+	}
 	return m.destination.Update(ctx, func(tx *sql.Tx) error {
 		for _, t := range m.tables {
 			column, _ := t.seq()

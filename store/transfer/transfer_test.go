@@ -44,14 +44,14 @@ func TestMain(m *testing.M) {
 // place is one database. raw runs SQL in it behind the store's back.
 type place struct {
 	dialect func() store.Dialect
-	raw     func(t *testing.T, q string, args ...any)
+	raw     func(t testing.TB, q string, args ...any)
 }
 
 func onSQLite(t testing.TB) place {
 	path := filepath.Join(t.TempDir(), "store.db")
 	return place{
 		dialect: func() store.Dialect { return sqlite.New(sqlite.Config{Path: path}) },
-		raw: func(t *testing.T, q string, args ...any) {
+		raw: func(t testing.TB, q string, args ...any) {
 			t.Helper()
 			db, err := sql.Open("sqlite", path)
 			if err != nil {
@@ -74,7 +74,7 @@ func inSchema(db *testdb.Server, schema string) place {
 		dialect: func() store.Dialect {
 			return postgres.New(postgres.Config{URL: secret.NewText(db.URL()), Schema: schema, MaxConns: 4})
 		},
-		raw: func(t *testing.T, q string, args ...any) {
+		raw: func(t testing.TB, q string, args ...any) {
 			t.Helper()
 			if _, err := db.Conn(t).Exec(t.Context(), q, args...); err != nil {
 				t.Fatalf("%s: %v", q, err)
