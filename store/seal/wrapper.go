@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -64,6 +65,15 @@ func (b *Barrier) wrapRoot(ctx context.Context, w Wrapper, root *rootKey) (under
 	_, _ = rand.Read(key[:]) // never fails: the runtime ends the process when the system has no randomness
 	if wrapping, err = w.Wrap(ctx, key[:]); err != nil {
 		return nil, nil, atFault(w, err)
+	}
+	// What cannot be unwrapped, such as by a token that may encrypt alone, must not take the place of what can.
+	back, err := w.Unwrap(ctx, wrapping)
+	if err != nil {
+		return nil, nil, atFault(w, fmt.Errorf("what it has wrapped cannot be unwrapped: %w", err))
+	}
+	defer clear(back)
+	if subtle.ConstantTimeCompare(back, key[:]) != 1 {
+		return nil, nil, atFault(w, errors.New("what it has wrapped unwraps to something else"))
 	}
 	return keyring.Wrap(key, b.rootPlace(), root[:]), wrapping, nil
 }

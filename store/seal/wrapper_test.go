@@ -27,10 +27,11 @@ import (
 // wrapper is a static seal under a type of the test's choice, with faults on demand.
 type wrapper struct {
 	*static.Seal
-	kind string
-	down error  // what every call answers
-	wrap func() // called before a key is wrapped
-	calm bool   // never says that a key is stale
+	kind  string
+	down  error  // what every call answers
+	blind bool   // it wraps, and cannot unwrap
+	wrap  func() // called before a key is wrapped
+	calm  bool   // never says that a key is stale
 }
 
 func (w *wrapper) Type() string { return w.kind }
@@ -48,6 +49,9 @@ func (w *wrapper) Wrap(ctx context.Context, key []byte) ([]byte, error) {
 func (w *wrapper) Unwrap(ctx context.Context, wrapped []byte) ([]byte, error) {
 	if w.down != nil {
 		return nil, w.down
+	}
+	if w.blind {
+		return nil, errors.New("decryption is not allowed")
 	}
 	return w.Seal.Unwrap(ctx, wrapped)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -178,6 +179,7 @@ func TestTheTokenIsRenewed(t *testing.T) {
 		close(ended)
 	}()
 	for end() == before { // until it was renewed, or the test's time is over
+		<-time.After(5 * time.Millisecond)
 	}
 	stop()
 	<-ended
