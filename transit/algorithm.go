@@ -1,6 +1,7 @@
 package transit
 
 import (
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
@@ -8,7 +9,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"fmt"
 	"slices"
 
@@ -27,7 +27,6 @@ type algorithm struct {
 	encrypts bool
 	derives  bool // can be made with derived = true
 	signs    bool
-	hashes   bool // signs a digest, not the message itself
 
 	keyBytes int // of a symmetric key; 0: the key says, or it has a pair
 	newAEAD  func(key []byte) (cipher.AEAD, error)
@@ -57,12 +56,12 @@ var algorithms = byName(
 	&algorithm{name: "chacha20-poly1305", encrypts: true, derives: true, keyBytes: 32, newAEAD: chacha20poly1305.New},
 	&algorithm{name: "xchacha20-poly1305", encrypts: true, derives: true, keyBytes: 32, newAEAD: chacha20poly1305.NewX},
 	&algorithm{name: ed25519Algorithm, label: "ed25519", derives: true, signs: true},
-	&algorithm{name: "ecdsa-p256", label: "P-256", signs: true, hashes: true, curve: elliptic.P256()},
-	&algorithm{name: "ecdsa-p384", label: "P-384", signs: true, hashes: true, curve: elliptic.P384()},
-	&algorithm{name: "ecdsa-p521", label: "P-521", signs: true, hashes: true, curve: elliptic.P521()},
-	&algorithm{name: "rsa-2048", label: "rsa-2048", encrypts: true, signs: true, hashes: true, bits: 2048},
-	&algorithm{name: "rsa-3072", label: "rsa-3072", encrypts: true, signs: true, hashes: true, bits: 3072},
-	&algorithm{name: "rsa-4096", label: "rsa-4096", encrypts: true, signs: true, hashes: true, bits: 4096},
+	&algorithm{name: "ecdsa-p256", label: "P-256", signs: true, curve: elliptic.P256()},
+	&algorithm{name: "ecdsa-p384", label: "P-384", signs: true, curve: elliptic.P384()},
+	&algorithm{name: "ecdsa-p521", label: "P-521", signs: true, curve: elliptic.P521()},
+	&algorithm{name: "rsa-2048", label: "rsa-2048", encrypts: true, signs: true, bits: 2048},
+	&algorithm{name: "rsa-3072", label: "rsa-3072", encrypts: true, signs: true, bits: 3072},
+	&algorithm{name: "rsa-4096", label: "rsa-4096", encrypts: true, signs: true, bits: 4096},
 	&algorithm{name: hmacAlgorithm},
 	&algorithm{name: "ml-dsa", set: "44", label: "ml-dsa-44", signs: true, lattice: mlDSA44},
 	&algorithm{name: "ml-dsa", set: "65", label: "ml-dsa-65", signs: true, lattice: mlDSA65},
@@ -99,37 +98,62 @@ func (a *algorithm) authenticates() bool {
 // symmetric reports whether the secret is bare bytes.
 func (a *algorithm) symmetric() bool { return a.label == "" }
 
-// generate makes a new secret. keySize is for types whose keys have a size of their own, in bytes.
-func (a *algorithm) generate(keySize int) (secret.Bytes, error) {
+// generate makes the material of a new version. keySize is for types whose keys have a size of their own, in bytes. It may
+// take seconds for a large RSA key: not in a transaction.
+func (a *algorithm) generate(keySize int) (material, error) {
 	if a.symmetric() {
 		key := make([]byte, max(a.keyBytes, keySize))
 		_, _ = rand.Read(key) // never fails: the runtime ends the process when the system has no randomness
-		return secret.NewBytes(key), nil
+		return a.wrap(secret.NewBytes(key)), nil
 	}
-	if a.lattice != nil {
+	pair, public, err := a.generatePair()
+	if err != nil {
+		return material{}, fmt.Errorf("generate a key of type %s: %w", a.label, err)
+	}
+	encoded, err := encodePair(pair)
+	if err != nil {
+		return material{}, err
+	}
+	m := a.wrap(secret.NewBytes(encoded))
+	m.public, err = encodePublicKey(public)
+	return m, err
+}
+
+func (a *algorithm) generatePair() (crypto.PrivateKey, crypto.PublicKey, error) {
+	switch {
+	case a.lattice != nil:
 		pair, err := a.lattice.generate()
 		if err != nil {
-			return secret.Bytes{}, fmt.Errorf("generate a key of type %s: %w", a.label, err)
+			return nil, nil, err
 		}
-		encoded, err := pair.encode()
-		return secret.NewBytes(encoded), err
-	}
-	var pair any
-	var err error
-	switch {
+		return pair, &pair.latticePublic, nil
 	case a.bits > 0:
-		pair, err = rsa.GenerateKey(rand.Reader, a.bits)
+		pair, err := rsa.GenerateKey(rand.Reader, a.bits)
+		if err != nil {
+			return nil, nil, err
+		}
+		return pair, pair.Public(), nil
 	case a.curve != nil:
-		pair, err = ecdsa.GenerateKey(a.curve, rand.Reader)
-	default:
-		_, pair, err = ed25519.GenerateKey(rand.Reader)
+		pair, err := ecdsa.GenerateKey(a.curve, rand.Reader)
+		if err != nil {
+			return nil, nil, err
+		}
+		return pair, pair.Public(), nil
 	}
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("generate a key of type %s: %w", a.name, err)
+	public, pair, err := ed25519.GenerateKey(rand.Reader)
+	return pair, public, err
+}
+
+// hmacBytes is the size of the HMAC keys that other types have beside their own.
+const hmacBytes = 32
+
+// wrap makes the material of a version of its secret. Of a type with a pair, the public key is still to come.
+func (a *algorithm) wrap(key secret.Bytes) material {
+	m := material{secret: key}
+	if a.name != hmacAlgorithm {
+		other := make([]byte, hmacBytes)
+		_, _ = rand.Read(other) // never fails
+		m.hmac = secret.NewBytes(other)
 	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(pair)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("encode a key of type %s: %w", a.name, err)
-	}
-	return secret.NewBytes(encoded), nil
+	return m
 }

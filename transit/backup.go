@@ -42,7 +42,7 @@ func (e *Engine) backupKey(ctx context.Context, r *engine.Request, f *engine.Fie
 		if err := s.update(k); err != nil {
 			return err
 		}
-		versions, err := s.versions(k, 1, k.Latest)
+		versions, err := s.materials(k, 1, k.Latest)
 		if err != nil {
 			return err
 		}
@@ -88,8 +88,8 @@ func (e *Engine) readBackup(text string) (*key, map[int]material, error) {
 	}
 	versions := make(map[int]material, len(b.Versions))
 	for number, stored := range b.Versions {
-		m := stored.material()
-		if number < first || number > k.Latest || k.checkMaterial(number, m) != nil {
+		m, err := k.complete(number, stored.material())
+		if number < first || number > k.Latest || err != nil {
 			return nil, nil, errBackup
 		}
 		versions[number] = m

@@ -193,6 +193,7 @@ func TestRefusedBackups(t *testing.T) {
 func TestImport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.keepWrappingPair()
 	aes := bytes.Repeat([]byte{7}, 32)
 	for _, h := range []crypto.Hash{crypto.SHA1, crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 		name := strings.ReplaceAll(h.String(), "-", "")
@@ -316,6 +317,7 @@ func TestWrappingKey(t *testing.T) {
 func TestWrappedExport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.keepWrappingPair()
 	wrapping := w.get("wrapping_key")["public_key"]
 	w.mount.UUID = "mount-2"
 	w.post("keys/destination/import", `{"type":"rsa-4096","public_key":`+text(t, wrapping)+`}`)
@@ -411,7 +413,7 @@ func TestCertificates(t *testing.T) {
 		refusal{"keys/ec/set-certificate", `{"version":1,"certificate_chain":` + text(t, chain) + `}`, errs.Invalid, "the first certificate of the chain is not one of version 1 of the key"},
 		refusal{"keys/none/set-certificate", `{"certificate_chain":` + text(t, chain) + `}`, errs.Invalid, "key with provided name 'none' not found"},
 	)
-	if got := w.post("keys/ec/set-certificate", `{"certificate_chain":`+text(t, chain)+`}`); got != nil {
+	if got := w.post("keys/ec/set-certificate", `{"certificate_chain":`+text(t, chain)+`}`); got["certificate_chain"] != chain || got["type"] != "ecdsa-p256" {
 		t.Errorf("got %v", got)
 	}
 	if got := w.get("export/certificate-chain/ec")["keys"].(data); len(got) != 1 || got["2"] != chain {

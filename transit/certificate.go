@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"strings"
 
 	"leasehold/engine"
@@ -92,29 +93,43 @@ func (e *Engine) setCertificate(ctx context.Context, r *engine.Request, f *engin
 	if err != nil {
 		return nil, err
 	}
-	name, number := f.Text("name"), 0
-	_, err = e.change(ctx, r, name, noSuchKey(name), false, func(s shelf, k *key) error {
+	var of string
+	resp, err := e.change(ctx, r, f, noSuchKey(f.Text("name")), false, func(s shelf, k *key) error {
 		if err := k.demandCertifiable(); err != nil {
 			return err
 		}
-		if number, err = k.certifiedVersion(f.Int("version")); err != nil {
+		number, err := k.certifiedVersion(f.Int("version"))
+		if err != nil {
 			return err
 		}
 		v, found, err := s.version(k, number)
-		if err != nil || !found {
+		switch {
+		case err != nil:
 			return err
-		}
-		if same, err := samePublic(v.public, leaf.PublicKey); err != nil || !same {
+		case !found:
+			return fmt.Errorf("version %d of a key is missing", number)
+		case !bytes.Equal(v.material.public, subjectKey(leaf)):
 			return errs.New(errs.Invalid, "the first certificate of the chain is not one of version %d of the key", number)
 		}
+		of = k.Type
 		certified := v.material
 		certified.chain = chain
 		return s.replaceMaterial(k, number, certified)
 	})
-	if err != nil {
+	if resp == nil || err != nil {
 		return nil, err
 	}
-	return nil, nil
+	return &engine.Response{Data: map[string]any{"name": f.Text("name"), "type": of, "certificate_chain": chain}}, nil
+}
+
+// subjectKey is the PKIX form of a certificate's public key. Keys that crypto/x509 does not know are as they stand there.
+func subjectKey(c *x509.Certificate) []byte {
+	if c.PublicKey != nil {
+		if encoded, err := encodePublicKey(c.PublicKey); err == nil {
+			return encoded
+		}
+	}
+	return c.RawSubjectPublicKeyInfo
 }
 
 // readChain reads certificates, the one of the key first. Source: recording transit-csr.

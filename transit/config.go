@@ -11,14 +11,13 @@ import (
 //
 // Errors: Invalid. Source: the sheet on transit, "Config fields".
 func (e *Engine) configure(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
-	name := f.Text("name")
-	resp, err := e.change(ctx, r, name, errNotNamed(name), true, func(s shelf, k *key) error {
+	resp, err := e.change(ctx, r, f, errNotNamed(f.Text("name")), true, func(s shelf, k *key) error {
 		if err := e.setKey(k, f); err != nil {
 			return err
 		}
 		return s.update(k)
 	})
-	if err != nil {
+	if resp == nil || err != nil {
 		return nil, err
 	}
 	if f.Has("min_decryption_version") && f.Int("min_decryption_version") == 0 {
@@ -79,7 +78,7 @@ func (e *Engine) setKey(k *key, f *engine.Fields) error {
 // Errors: Invalid. Source: recording transit-trim.
 func (e *Engine) trim(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	missing := errs.New(errs.Invalid, "invalid key name")
-	return e.change(ctx, r, f.Text("name"), missing, true, func(s shelf, k *key) error {
+	return e.change(ctx, r, f, missing, true, func(s shelf, k *key) error {
 		n := f.Int("min_available_version")
 		switch {
 		case !f.Has("min_available_version"):

@@ -94,11 +94,8 @@ func (k *key) associatedData(it *item) ([]byte, error) {
 	return data, nil
 }
 
-// plain is an item to encrypt.
-type plain struct {
-	*item
-	context, plaintext []byte
-}
+// plain is an item to encrypt, decoded.
+type plain struct{ context, plaintext []byte }
 
 func (e *Engine) encrypt(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	b, err := readBatch(f, "plaintext", errNoPlain.Text)
@@ -115,7 +112,6 @@ func (e *Engine) encrypt(ctx context.Context, r *engine.Request, f *engine.Field
 	usable := false
 	_ = b.each(ctx, func(it *item) (err error) {
 		m := &messages[it.index]
-		m.item = it
 		if m.context, err = decodeField(it.context); err == nil {
 			m.plaintext, err = decodeField(it.input)
 		}
@@ -330,6 +326,5 @@ func (e *Engine) upsert(ctx context.Context, r *engine.Request, f *engine.Fields
 	if err := k.check(); err != nil {
 		return err
 	}
-	_, err = e.create(ctx, r, k)
-	return err
+	return e.create(ctx, r, k)
 }

@@ -65,6 +65,11 @@ func TestEveryType(t *testing.T) {
 					}
 				}
 			}
+			if first["signature"] != "" {
+				if got := w.post("verify/"+c.name, `{"input":"","signature":"vault:v1:AAAA"}`); got["valid"] != false {
+					t.Errorf("a signature of three bytes: %v", got)
+				}
+			}
 			if first["ciphertext"] == "" {
 				w.refuse(
 					refusal{"encrypt/" + c.name, `{"plaintext":""}`, errs.Invalid, "message encryption not supported for key type "},

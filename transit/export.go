@@ -101,7 +101,7 @@ func (s shelf) choose(k *key, text string) ([]*version, error) {
 	number := k.Latest
 	switch text {
 	case "":
-		return s.versions(k, k.MinDecryption, k.Latest)
+		return s.openAll(k)
 	case "latest":
 	default:
 		var err error
@@ -117,6 +117,21 @@ func (s shelf) choose(k *key, text string) ([]*version, error) {
 		err = errs.New(errs.Invalid, "version does not exist or cannot be found")
 	}
 	return []*version{v}, err
+}
+
+// openAll opens all versions of a key that may be used.
+func (s shelf) openAll(k *key) ([]*version, error) {
+	stored, err := s.materials(k, k.MinDecryption, k.Latest)
+	if err != nil {
+		return nil, err
+	}
+	versions := make([]*version, len(stored))
+	for i, m := range stored {
+		if versions[i], err = k.open(m.number, m.material); err != nil {
+			return nil, err
+		}
+	}
+	return versions, nil
 }
 
 // export is one version's text; empty: a chain that is not there.
@@ -187,14 +202,10 @@ func (v *version) exportPublic(k *key, form string) (string, error) {
 	case form == formatRaw:
 		return "", k.errFormat(form)
 	}
-	encoded, err := encodePublicKey(v.public)
-	if err != nil {
-		return "", err
-	}
-	text := armour("PUBLIC KEY", encoded)
+	text := armour("PUBLIC KEY", v.material.public)
 	switch {
 	case form == formatDER:
-		return base64.StdEncoding.EncodeToString(encoded), nil
+		return base64.StdEncoding.EncodeToString(v.material.public), nil
 	case form == "" && k.algorithm().curve != nil:
 		return strings.TrimSpace(text), nil // Compat: recording transit-export
 	}

@@ -34,34 +34,44 @@ func (a *algorithm) fits(public crypto.PublicKey) bool {
 	return false
 }
 
-// checkMaterial says whether a version can be used by its key.
-func (k *key) checkMaterial(number int, m material) error {
-	a, bytes := k.algorithm(), m.secret.Reveal()
+// complete checks that material from elsewhere can be used by its key, and adds the public key of a pair.
+//
+// Errors: Fault.
+func (k *key) complete(number int, m material) (material, error) {
+	a, bare := k.algorithm(), m.secret.Reveal()
 	switch {
 	case a.name == hmacAlgorithm:
-		if len(bytes) < minKeySize || len(bytes) > maxKeySize {
-			return badImport("invalid key size %d bytes for key type %s", len(bytes), k.Type)
+		if len(bare) < minKeySize || len(bare) > maxKeySize {
+			return m, badImport("invalid key size %d bytes for key type %s", len(bare), k.Type)
 		}
-		return nil
+		return m, nil
 	case len(m.hmac.Reveal()) == 0:
-		return errBackup
+		return m, badImport("there is no key for HMACs")
 	case a.symmetric():
-		if len(bytes) != a.keyBytes {
-			return badImport("invalid key size %d bytes for key type %s", len(bytes), k.Type)
+		if len(bare) != a.keyBytes {
+			return m, badImport("invalid key size %d bytes for key type %s", len(bare), k.Type)
 		}
-		return nil
-	case len(bytes) == 0 && k.Derived:
-		return badImport("a derived key needs its private part")
+		return m, nil
+	case len(bare) == 0 && k.Derived:
+		return m, badImport("a derived key needs its private part")
 	}
 	v, err := k.open(number, m)
-	switch {
-	case err != nil:
+	if err != nil {
 		// A parser's words could hold bytes of a key that is of another kind than it was said to be.
-		return badImport("error parsing asymmetric key: it has to be PKCS #8, DER, of type %s", k.Type)
-	case !a.fits(v.public):
-		return badImport("the key is not of type %s", k.Type)
+		return m, badImport("error parsing asymmetric key: it has to be PKCS #8, DER, of type %s", k.Type)
 	}
-	return nil
+	if !a.fits(v.public) {
+		return m, badImport("the key is not of type %s", k.Type)
+	}
+	public, err := encodePublicKey(v.public)
+	if err != nil {
+		return m, err
+	}
+	if len(m.public) > 0 && !bytes.Equal(m.public, public) {
+		return m, badImport("the public key is not that of the pair")
+	}
+	m.public = public
+	return m, nil
 }
 
 // parsePublic reads the PEM form of a public key. Errors: Fault.
@@ -82,8 +92,10 @@ func (k *key) parsePublic(text string) (material, error) {
 		return material{}, badImport("the public key is not of type %s", k.Type)
 	}
 	m := a.wrap(secret.Bytes{})
-	m.public = block.Bytes
-	return m, k.checkMaterial(1, m)
+	if m.public, err = encodePublicKey(public); err != nil {
+		return material{}, err
+	}
+	return k.complete(1, m)
 }
 
 // readImport reads the key material of a request to import. Errors: Invalid, Fault.
@@ -103,21 +115,22 @@ func (e *Engine) readImport(ctx context.Context, r *engine.Request, f *engine.Fi
 	if err != nil {
 		return material{}, err
 	}
-	bytes, err := unwrap(pair, h, wrapped)
+	key, err := unwrap(pair, h, wrapped)
 	if err != nil {
 		return material{}, err
 	}
-	m := k.algorithm().wrap(bytes)
+	m := k.algorithm().wrap(key)
 	if k.Type == hmacAlgorithm {
-		k.KeySize = len(bytes.Reveal())
+		k.KeySize = len(key.Reveal())
 	}
-	return m, k.checkMaterial(1, m)
+	return k.complete(1, m)
 }
 
 // importKey makes a key of material from elsewhere. Source: recording transit-import.
 func (e *Engine) importKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	k := &key{name: f.Text("name"), settings: settings{
-		Type: f.Text("type"), ParameterSet: f.Text("parameter_set"), Derived: f.Bool("derived"), Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
+		Type: f.Text("type"), ParameterSet: f.Text("parameter_set"), Derived: f.Bool("derived"),
+		Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
 		Imported: true, AllowRotation: f.Bool("allow_rotation"),
 	}}
 	if k.Type == "" {
@@ -191,7 +204,7 @@ func (e *Engine) importVersion(ctx context.Context, r *engine.Request, f *engine
 			return err
 		case k == nil:
 			return missing
-		case k.Type != before.Type:
+		case k.algorithm() != before.algorithm():
 			return errs.New(errs.Conflict, "the key was replaced by one of another type at the same time; try again")
 		}
 		if err := k.demandImported(); err != nil {
@@ -240,26 +253,12 @@ func (s shelf) addImported(k *key, m material, number int) error {
 	case v.pair != nil || k.algorithm().symmetric():
 		return badImport("version %d has a private part already", target)
 	}
-	with, err := k.open(target, m)
-	if err != nil {
-		return err
-	}
-	if same, err := samePublic(v.public, with.public); err != nil || !same {
+	if !bytes.Equal(v.material.public, m.public) {
 		return badImport("the private key does not match the public key of version %d", target)
 	}
 	completed := v.material
-	completed.secret, completed.public = m.secret, nil
+	completed.secret = m.secret
 	return s.replaceMaterial(k, target, completed)
-}
-
-// samePublic compares public keys of any type.
-func samePublic(a, b crypto.PublicKey) (bool, error) {
-	one, err := encodePublicKey(a)
-	if err != nil {
-		return false, err
-	}
-	other, err := encodePublicKey(b)
-	return bytes.Equal(one, other), err
 }
 
 const updateVersion = `UPDATE transit_versions SET material = $2 WHERE id = $1`

@@ -53,30 +53,29 @@ func (k *key) checkDerivation() error {
 	return nil
 }
 
-// create makes a key, or returns the one that has its name already, whatever its settings are.
-func (e *Engine) create(ctx context.Context, r *engine.Request, k *key) (*key, error) {
-	first, err := newMaterial(k.algorithm(), k.KeySize)
+// create makes a key, unless there is one of its name already, whatever that one is.
+func (e *Engine) create(ctx context.Context, r *engine.Request, k *key) error {
+	first, err := k.algorithm().generate(k.KeySize)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var made *key
-	err = e.update(ctx, r.Mount, func(s shelf) (err error) {
-		if made, err = s.find(k.name); made != nil || err != nil {
+	err = e.update(ctx, r.Mount, func(s shelf) error {
+		if found, err := s.find(k.name); found != nil || err != nil {
 			return err
 		}
-		copied := *k
-		made = &copied
-		return s.insert(made, first)
+		made := *k
+		return s.insert(&made, first)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create a key: %w", err)
+		return fmt.Errorf("create a key: %w", err)
 	}
-	return made, nil
+	return nil
 }
 
 func (e *Engine) createKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	k := &key{name: f.Text("name"), settings: settings{
-		Type: f.Text("type"), ParameterSet: f.Text("parameter_set"), KeySize: f.Int("key_size"), Derived: f.Bool("derived"), Convergent: f.Bool("convergent_encryption"),
+		Type: f.Text("type"), ParameterSet: f.Text("parameter_set"), KeySize: f.Int("key_size"),
+		Derived: f.Bool("derived"), Convergent: f.Bool("convergent_encryption"),
 		Exportable: f.Bool("exportable"), PlaintextBackup: f.Bool("allow_plaintext_backup"),
 	}}
 	if k.Type == "" {
@@ -94,7 +93,7 @@ func (e *Engine) createKey(ctx context.Context, r *engine.Request, f *engine.Fie
 	if err := e.setRotation(k, f.Duration("auto_rotate_period"), f.Text("auto_rotate_schedule")); err != nil {
 		return nil, err
 	}
-	if _, err := e.create(ctx, r, k); err != nil {
+	if err := e.create(ctx, r, k); err != nil {
 		return nil, err
 	}
 	return e.showKey(ctx, r, f)
@@ -154,12 +153,12 @@ func (e *Engine) listKeys(ctx context.Context, r *engine.Request, f *engine.Fiel
 	return &engine.Response{Data: map[string]any{"keys": names}}, nil
 }
 
-// change changes a key in a transaction and returns its object then. fn may run again. missing is the refusal when there
-// is no such key; a key that was soft-deleted is changed only when softly says so.
-func (e *Engine) change(ctx context.Context, r *engine.Request, name string, missing error, softly bool,
-	fn func(s shelf, k *key) error) (resp *engine.Response, err error) {
-	err = e.update(ctx, r.Mount, func(s shelf) error {
-		k, err := s.find(name)
+// change changes a key in a transaction, and reads its object after that. fn may run again. missing is the refusal when
+// there is no such key; a key that was soft-deleted is changed only when softly says so.
+func (e *Engine) change(ctx context.Context, r *engine.Request, f *engine.Fields, missing error, softly bool,
+	fn func(s shelf, k *key) error) (*engine.Response, error) {
+	err := e.update(ctx, r.Mount, func(s shelf) error {
+		k, err := s.find(f.Text("name"))
 		switch {
 		case err != nil:
 			return err
@@ -168,16 +167,12 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, name string, mis
 		case k.SoftDeleted && !softly:
 			return errSoftDeleted
 		}
-		if err := fn(s, k); err != nil {
-			return err
-		}
-		resp, err = s.show(k, nil)
-		return err
+		return fn(s, k)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("change a key: %w", err)
 	}
-	return resp, nil
+	return e.showKey(ctx, r, f)
 }
 
 func (e *Engine) deleteKey(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
@@ -204,8 +199,7 @@ func (e *Engine) deleteKey(ctx context.Context, r *engine.Request, f *engine.Fie
 // setSoftDeleted takes a key out of use, or brings it back.
 func (e *Engine) setSoftDeleted(deleted bool) engine.Handler {
 	return func(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
-		name := f.Text("name")
-		return e.change(ctx, r, name, errNotNamed(name), true, func(s shelf, k *key) error {
+		return e.change(ctx, r, f, errNotNamed(f.Text("name")), true, func(s shelf, k *key) error {
 			k.SoftDeleted = deleted
 			return s.update(k)
 		})
@@ -226,11 +220,11 @@ func (e *Engine) rotate(ctx context.Context, r *engine.Request, f *engine.Fields
 	if err != nil {
 		return nil, err
 	}
-	next, err := newMaterial(l.algorithm(), l.KeySize)
+	next, err := l.algorithm().generate(l.KeySize)
 	if err != nil {
 		return nil, err
 	}
-	return e.change(ctx, r, name, missing, false, func(s shelf, k *key) error {
+	return e.change(ctx, r, f, missing, false, func(s shelf, k *key) error {
 		if k.algorithm() != l.algorithm() || k.KeySize != l.KeySize {
 			return errs.New(errs.Conflict, "the key was replaced by one of another type at the same time; try again")
 		}

@@ -166,7 +166,7 @@ func (e *Engine) rotateClaimed(ctx context.Context, c *claim) error {
 	if before == nil || err != nil {
 		return err
 	}
-	next, err := newMaterial(before.algorithm(), before.KeySize)
+	next, err := before.algorithm().generate(before.KeySize)
 	if err != nil {
 		return err
 	}

@@ -127,19 +127,29 @@ func (s shelf) version(k *key, number int) (v *version, found bool, err error) {
 }
 
 func (s shelf) open(k *key, number int, sealed []byte) (*version, error) {
-	encoded, err := s.Open(materialCell(k.id, number), sealed)
-	if err != nil {
-		return nil, err
-	}
-	m, err := decodeMaterial(encoded)
+	m, err := s.unseal(k, number, sealed)
 	if err != nil {
 		return nil, err
 	}
 	return k.open(number, m)
 }
 
-// versions reads the versions of a key from one number to another, both included, by number.
-func (s shelf) versions(k *key, from, to int) ([]*version, error) {
+func (s shelf) unseal(k *key, number int, sealed []byte) (material, error) {
+	encoded, err := s.Open(materialCell(k.id, number), sealed)
+	if err != nil {
+		return material{}, err
+	}
+	return decodeMaterial(encoded)
+}
+
+// numbered is the material of a version, and which one that is.
+type numbered struct {
+	number int
+	material
+}
+
+// materials reads those of a key's versions from one number to another, both included, by number.
+func (s shelf) materials(k *key, from, to int) ([]numbered, error) {
 	type row struct {
 		number int
 		sealed []byte
@@ -160,13 +170,13 @@ func (s shelf) versions(k *key, from, to int) ([]*version, error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	all := make([]*version, 0, len(found))
+	all := make([]numbered, 0, len(found))
 	for _, r := range found {
-		v, err := s.open(k, r.number, r.sealed)
+		m, err := s.unseal(k, r.number, r.sealed)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, v)
+		all = append(all, numbered{r.number, m})
 	}
 	return all, nil
 }

@@ -52,13 +52,13 @@ func (s shelf) show(k *key, context []byte) (*engine.Response, error) {
 	if k.Type == hmacAlgorithm {
 		return &engine.Response{Data: data}, nil
 	}
-	versions, err := s.versions(k, k.MinDecryption, k.Latest)
+	versions, err := s.materials(k, k.MinDecryption, k.Latest)
 	if err != nil {
 		return nil, err
 	}
 	shown := make(map[string]any, len(versions))
 	for _, v := range versions {
-		if shown[strconv.Itoa(v.number)], err = v.show(k, context); err != nil {
+		if shown[strconv.Itoa(v.number)], err = k.showVersion(v, context); err != nil {
 			return nil, err
 		}
 	}
@@ -72,12 +72,12 @@ func (m *moment) show() map[string]any {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// show is a version as the object of its key lists it.
-func (v *version) show(k *key, context []byte) (any, error) {
+// showVersion is a version as the object of its key lists it.
+func (k *key) showVersion(v numbered, context []byte) (any, error) {
 	if k.algorithm().symmetric() {
 		return v.created.Unix(), nil
 	}
-	public, err := v.publicText(k, context)
+	public, err := k.showPublic(v, context)
 	if err != nil {
 		return nil, err
 	}
@@ -86,26 +86,26 @@ func (v *version) show(k *key, context []byte) (any, error) {
 	}, nil
 }
 
-// publicText is the public key of a version in the form of its type. A derived key has one for each context; without a
+// showPublic is the public key of a version in the form of its type. A derived key has one for each context; without a
 // context it is empty.
-func (v *version) publicText(k *key, context []byte) (string, error) {
-	if k.Type == ed25519Algorithm {
-		public, _ := v.public.(ed25519.PublicKey)
-		if k.Derived {
-			if len(context) == 0 {
-				return "", nil
-			}
-			pair, err := v.derivePair(context)
-			if err != nil {
-				return "", err
-			}
-			return publicBytes(pair), nil
-		}
-		return base64.StdEncoding.EncodeToString(public), nil
+func (k *key) showPublic(v numbered, context []byte) (string, error) {
+	switch {
+	case k.Type != ed25519Algorithm:
+		return armour("PUBLIC KEY", v.public), nil
+	case k.Derived && len(context) == 0:
+		return "", nil
 	}
-	encoded, err := encodePublicKey(v.public)
+	opened, err := k.open(v.number, v.material)
 	if err != nil {
 		return "", err
 	}
-	return armour("PUBLIC KEY", encoded), nil
+	if k.Derived {
+		pair, err := opened.derivePair(context)
+		if err != nil {
+			return "", err
+		}
+		return publicBytes(pair), nil
+	}
+	public, _ := opened.public.(ed25519.PublicKey)
+	return base64.StdEncoding.EncodeToString(public), nil
 }

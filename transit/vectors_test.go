@@ -2,6 +2,7 @@ package transit_test
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -12,11 +13,33 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"leasehold/internal/secret"
 	"leasehold/transit/keywrap"
 )
+
+// wrappingPair is a pair for all mounts, PKCS #8: it takes seconds to make.
+var wrappingPair = sync.OnceValues(func() ([]byte, error) {
+	pair, err := rsa.GenerateKey(rand.Reader, 4096)
+	if err != nil {
+		return nil, err
+	}
+	return x509.MarshalPKCS8PrivateKey(pair)
+})
+
+// keepWrappingPair makes wrappingPair that of the mount.
+func (w *world) keepWrappingPair() {
+	w.Helper()
+	pair, err := wrappingPair()
+	if err == nil {
+		err = w.engine.KeepWrappingPair(w.Context(), w.mount, secret.NewBytes(pair))
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
 
 // wrapped makes key material ready for import.
 func (w *world) wrapped(key []byte, h crypto.Hash) string {
@@ -59,6 +82,7 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
+	w.keepWrappingPair()
 	for i, v := range vectors {
 		name := fmt.Sprintf("v%d-%s", i, v.Type)
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +107,7 @@ func TestVectors(t *testing.T) {
 func TestLatticeVectors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.keepWrappingPair()
 	for _, c := range []struct {
 		name, fields, private string
 		size                  int    // of the public key

@@ -3,7 +3,6 @@ package transit
 import (
 	"crypto"
 	"crypto/cipher"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -18,7 +17,7 @@ import (
 type material struct {
 	created time.Time
 	secret  secret.Bytes // see algorithm; empty: only the public key is known
-	public  []byte       // PKIX; only beside an empty secret
+	public  []byte       // PKIX; of types with a pair
 	hmac    secret.Bytes // the key of HMACs, for types whose secret is not that key
 	chain   string       // certificates, PEM
 }
@@ -52,29 +51,6 @@ func decodeMaterial(encoded []byte) (material, error) {
 		return material{}, errors.New("stored key material is not JSON") // the decoder's error could quote it
 	}
 	return s.material(), nil
-}
-
-// hmacBytes is the size of the HMAC keys that other types have beside their own.
-const hmacBytes = 32
-
-// newMaterial generates a version. It may take seconds for a large RSA key: not in a transaction.
-func newMaterial(a *algorithm, keySize int) (material, error) {
-	key, err := a.generate(keySize)
-	if err != nil {
-		return material{}, err
-	}
-	return a.wrap(key), nil
-}
-
-// wrap makes a version of a secret.
-func (a *algorithm) wrap(key secret.Bytes) material {
-	m := material{secret: key}
-	if a.name != hmacAlgorithm {
-		other := make([]byte, hmacBytes)
-		_, _ = rand.Read(other) // never fails
-		m.hmac = secret.NewBytes(other)
-	}
-	return m
 }
 
 // version is one version of a key, ready for use. It never changes.
@@ -127,4 +103,19 @@ func parsePair(encoded secret.Bytes) (crypto.PrivateKey, crypto.PublicKey, error
 		return nil, nil, errPair
 	}
 	return signer, signer.Public(), nil
+}
+
+// encodePair is the PKCS #8 form of a key pair of any type.
+func encodePair(pair crypto.PrivateKey) ([]byte, error) {
+	var encoded []byte
+	var err error
+	if p, ok := pair.(*latticePair); ok {
+		encoded, err = p.encode()
+	} else {
+		encoded, err = x509.MarshalPKCS8PrivateKey(pair)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode a key pair: %w", err)
+	}
+	return encoded, nil
 }

@@ -98,12 +98,17 @@ func (e *Engine) makeWrappingPair(ctx context.Context, m engine.Mount) (encoded 
 	if err != nil {
 		return encoded, err
 	}
+	return e.keepWrappingPair(ctx, m, secret.NewBytes(made))
+}
+
+// keepWrappingPair stores the mount's wrapping key, unless there is one, and returns the one that is there then.
+func (e *Engine) keepWrappingPair(ctx context.Context, m engine.Mount, made secret.Bytes) (encoded secret.Bytes, err error) {
 	err = e.update(ctx, m, func(s shelf) (err error) {
 		if encoded, err = s.storedWrapping(); err != nil || len(encoded.Reveal()) > 0 {
 			return err
 		}
-		encoded = secret.NewBytes(made)
-		sealed, err := s.Seal(wrappingCell(s.mount), made)
+		encoded = made
+		sealed, err := s.Seal(wrappingCell(s.mount), made.Reveal())
 		if err != nil {
 			return err
 		}
