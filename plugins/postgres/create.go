@@ -143,7 +143,7 @@ func (d *Database) transact(ctx context.Context, pg *pgconn.PgConn, c change, st
 	begin(ctx, &script)
 	writeStatements(&script, statements)
 	if c.creates {
-		script.WriteString(lookAtCreated(c.name))
+		script.WriteString(beforeMark + lookAtCreated(c.name))
 	}
 	// Crash: the server undoes the transaction when the connection breaks.
 	results, err := pg.Exec(ctx, script.String()).ReadAll()

@@ -16,8 +16,12 @@ import (
 // it, so the connection's user needs no further privilege; the role itself may not, so it can't take its mark away. The
 // comment goes with the role. See docs/adr/0010-marks.md.
 
-// leaveUnmarked goes back to before the mark.
-const leaveUnmarked = "ROLLBACK TO SAVEPOINT leasehold_mark;\n"
+// leaveUnmarked goes back to beforeMark. That stands in a message before the mark's: a server that does not know COMMENT ON ROLE
+// reads nothing of the message that holds it.
+const (
+	beforeMark    = "SAVEPOINT leasehold_mark;\n"
+	leaveUnmarked = "ROLLBACK TO SAVEPOINT leasehold_mark;\n"
+)
 
 // created is what the statements have made.
 type created struct {
@@ -52,7 +56,7 @@ func (r created) markBy(c change) string {
 		}
 	}
 	comment := strings.Join(append(lines, c.mark), "\n")
-	return "SAVEPOINT leasehold_mark;\nCOMMENT ON ROLE " + quoteIdentifier(c.name) + " IS " + quoteAnyhow(comment) + ";\n"
+	return "COMMENT ON ROLE " + quoteIdentifier(c.name) + " IS " + quoteAnyhow(comment) + ";\n"
 }
 
 // markOf finds the mark in a comment; empty: there is none.
