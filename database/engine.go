@@ -35,7 +35,7 @@ type Config struct {
 
 	// OnReconciled hears what each comparison of a connection's users with the leases has found, soon afterwards, also when
 	// another node made it, and of the last one when the node starts; zeros when the connection is gone. mount is the mount's
-	// UUID. Nil: nobody listens.
+	// UUID. It may be called by several goroutines at once. Nil: nobody listens.
 	OnReconciled func(mount, connection string, orphans, missing, foreign int)
 
 	Clock clock.Clock  // nil: the system's
