@@ -258,8 +258,17 @@ func (b *Broker) KeyStatus(ctx context.Context) (term int, installed time.Time, 
 	return b.barrier.KeyStatus(ctx)
 }
 
-// RotateKey adds a data key, which seals from now on.
-func (b *Broker) RotateKey(ctx context.Context) error { return b.barrier.Rotate(ctx) }
+// RotateKey adds a data key, which seals from now on, on every node.
+func (b *Broker) RotateKey(ctx context.Context) error {
+	if err := b.barrier.Rotate(ctx); err != nil {
+		return err
+	}
+	// Crash: the key is there; the other nodes take it over when they meet it, or with the next change of the configuration.
+	if err := b.store.Update(ctx, bump); err != nil {
+		return fmt.Errorf("tell the other nodes of the new data key: %w", err)
+	}
+	return nil
+}
 
 // rotationPause is how often the age of the data key is looked at.
 const rotationPause = time.Minute

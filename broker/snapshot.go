@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -55,7 +56,10 @@ func (b *Broker) load(tx *store.Tx, generation int64, held *snapshot) (*snapshot
 	s := &snapshot{
 		generation: generation, routes: routes{}, byUUID: map[string]*Mount{}, headers: map[string]bool{}, uiHeaders: http.Header{},
 	}
-	var err error
+	err := b.barrier.Follow(tx) // a rotation is a change, too
+	if err != nil {
+		return nil, fmt.Errorf("follow a rotation: %w", err)
+	}
 	if s.mounts, err = readMounts(tx); err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}
@@ -108,8 +112,17 @@ func (b *Broker) held() *snapshot {
 	return &snapshot{policies: newPolicySet(nil)}
 }
 
-// CORS is the setting as this node last saw it. Cheap; nothing is read.
-func (b *Broker) CORS() CORS { return b.held().cors }
+// CORS is the setting in force. A browser's question has no token, so nothing else has looked for changes before. It is
+// empty while sealed.
+func (b *Broker) CORS(ctx context.Context) (CORS, error) {
+	if !b.store.Unlocked() {
+		return CORS{}, nil
+	}
+	if err := b.refresh(ctx); err != nil {
+		return CORS{}, fmt.Errorf("read the CORS setting: %w", unsealedOnly(err))
+	}
+	return b.held().cors, nil
+}
 
 // UIHeaders are the console's additional headers as this node last saw them. Do not change the map.
 func (b *Broker) UIHeaders() http.Header { return b.held().uiHeaders }

@@ -335,8 +335,8 @@ func TestConfig(t *testing.T) {
 		{read, "sys/ha-status", nil, "", ""},
 		{read, "sys/host-info", nil, "", ""},
 	})
-	if c := n.CORS(); !c.Enabled {
-		t.Errorf("the server does not know of CORS: %+v", c)
+	if c, err := n.CORS(t.Context()); !c.Enabled || err != nil {
+		t.Errorf("the server does not know of CORS: %+v, %v", c, err)
 	}
 	if got := n.UIHeaders().Get("X-Frame-Options"); got != "DENY" {
 		t.Errorf("the server's header is %q", got)

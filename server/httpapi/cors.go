@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,23 +23,27 @@ var corsHeaders = []string{
 }
 
 // cors is the setting in force: that of sys/config/cors, or else the listener's.
-func (h *Handler) cors() config.CORS {
-	if set := h.broker.CORS(); set.Enabled {
-		return config.CORS{
-			Enabled: true, AllowedOrigins: set.AllowedOrigins, AllowedHeaders: set.AllowedHeaders, AllowCredentials: set.AllowCredentials,
-		}
+func (h *Handler) cors(ctx context.Context) (config.CORS, error) {
+	set, err := h.broker.CORS(ctx)
+	if err != nil || !set.Enabled {
+		return h.listener.CORS, err
 	}
-	return h.listener.CORS
+	return config.CORS{
+		Enabled: true, AllowedOrigins: set.AllowedOrigins, AllowedHeaders: set.AllowedHeaders, AllowCredentials: set.AllowCredentials,
+	}, nil
 }
 
 // crossOrigin handles what browsers of other origins need. done means that the request is answered.
-func (x *exchange) crossOrigin() (done bool, err error) {
+func (x *exchange) crossOrigin(ctx context.Context) (done bool, err error) {
 	origin := x.r.Header.Get("Origin")
 	preflight := x.r.Method == http.MethodOptions
 	if origin == "" && !preflight {
 		return false, nil
 	}
-	c := x.h.cors()
+	c, err := x.h.cors(ctx)
+	if err != nil {
+		return false, err
+	}
 	if !c.Enabled || origin == "" {
 		if preflight {
 			return false, errBadValue

@@ -175,7 +175,7 @@ func (x *exchange) route(ctx context.Context) error {
 	if err := forwarded(x.r, x.h.listener.ForwardedFor); err != nil {
 		return err
 	}
-	if done, err := x.crossOrigin(); done || err != nil {
+	if done, err := x.crossOrigin(ctx); done || err != nil {
 		return err
 	}
 	path, ok := x.h.exposed(path)

@@ -170,6 +170,37 @@ func TestANodeLearnsOfARotation(t *testing.T) {
 	}
 }
 
+// A node that follows a rotation seals with the new key before it has met a value of it.
+func TestANodeFollowsARotation(t *testing.T) {
+	t.Parallel()
+	server := testdb.Postgres(t, testdb.Durable())
+	_, first := node(t, server)
+	two, second := node(t, server)
+	shares, err := first.Initialize(t.Context(), seal.Params{Shares: 1, Threshold: 1}, func(*store.Tx) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.View(t.Context(), second.Follow); !errors.Is(err, store.ErrSealed) {
+		t.Errorf("a sealed node follows: %v", err)
+	}
+	for _, b := range []*seal.Barrier{first, second} {
+		if _, err := b.Unseal(t.Context(), shares[0].Reveal()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []uint32{2, 2} { // the second time there is nothing to follow
+		if err := two.View(t.Context(), second.Follow); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := two.Keyring().Newest(); got != want {
+			t.Errorf("the newest key is %d, want %d", got, want)
+		}
+	}
+}
+
 // Two nodes read and write the same rows; every transaction that is answered holds.
 func TestNodesCollideAndRunAgain(t *testing.T) {
 	t.Parallel()

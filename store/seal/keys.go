@@ -68,6 +68,30 @@ func (b *Barrier) reload(tx *store.Tx) (*keyring.Keyring, error) {
 	return b.loadKeyring(tx, root)
 }
 
+// Follow takes over the data keys that another node has added, so that this node's next value is sealed with the newest one.
+// Without it that happens when a value of such a key is met. Errors: store.ErrSealed.
+func (b *Barrier) Follow(tx *store.Tx) error {
+	present := b.store.Keyring()
+	if present == nil {
+		return store.ErrSealed
+	}
+	var term int64
+	if err := tx.QueryRow(`select term from keyring where id = 1`).Scan(&term); err != nil {
+		return fmt.Errorf("read the keyring's term: %w", err)
+	}
+	if newest, _ := present.Newest(); int64(newest) >= term {
+		return nil
+	}
+	newer, err := b.reload(tx)
+	if err != nil {
+		return err
+	}
+	if err := present.Adopt(newer); !errors.Is(err, keyring.ErrWiped) {
+		return err
+	}
+	return store.ErrSealed
+}
+
 // Rotate adds a data key, which seals from now on. What older keys sealed stays readable. Errors: store.ErrSealed.
 func (b *Barrier) Rotate(ctx context.Context) error {
 	root, err := b.copyRoot()
