@@ -21,8 +21,9 @@ const (
 // removeOrphans drops the users that a comparison has listed as orphans, and notes with each what came of it. What could not be
 // removed is found again the next time.
 //
-// The orphans are looked for among all leases once more, and each is looked at just before it is dropped: only the very user that was
-// found is. It is dropped as its lease would have it, by its role's statements where the role is still there.
+// The orphans are looked for among all leases once more, and each is looked at just before it is dropped, so that it is the very user
+// that was found. What is left is that somebody else drops it within the milliseconds between, and a user of the same name, which is
+// not random then, is made at once. It is dropped as its lease would have it, by its role's statements where the role is still there.
 func (c *comparison) removeOrphans(ctx context.Context) error {
 	targets, err := c.e.leases.Targets(ctx, Kind)
 	if err != nil {
