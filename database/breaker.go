@@ -60,10 +60,11 @@ func (b *breaker) pass(probe func() error) error {
 func (b *breaker) turn() (mine bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	left := b.until.Sub(b.clock.Now())
 	switch {
 	case b.silent < breakAfter:
 		return false, nil
-	case b.probing || b.until.After(b.clock.Now()):
+	case b.probing || left > 0 && left <= lastPause: // longer than any pause: the clock was set back
 		return false, errDown
 	}
 	b.probing = true

@@ -54,7 +54,7 @@ func (e *Engine) readCredentials(ctx context.Context, r *engine.Request, f *engi
 			return nil, err
 		}
 		resp, err := e.issue(ctx, r, p)
-		if err == nil || attempt == issueAttempts || !e.overtaken(ctx, p, err) {
+		if err == nil || attempt == issueAttempts || !e.overtaken(ctx, p.connection, err) {
 			return resp, err
 		}
 	}
@@ -201,15 +201,15 @@ func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, p
 	return err
 }
 
-// overtaken reports whether an issue failed because its connection was changed or its password rotated meanwhile, so that
+// overtaken reports whether work on a connection failed because that was changed or its password rotated meanwhile, so that
 // another attempt with the present settings is due. What may have happened at the database is not tried again.
-func (e *Engine) overtaken(ctx context.Context, p *plan, err error) bool {
+func (e *Engine) overtaken(ctx context.Context, c *connection, err error) bool {
 	if errors.Is(err, errMoved) {
 		return true
 	}
 	if errors.Is(err, lease.ErrUnknown) {
 		return false
 	}
-	present, _, err := e.find(ctx, p.connection.mount, p.connection.name)
-	return err == nil && present != nil && (present.version != p.connection.version || !present.staged.Empty())
+	present, _, err := e.find(ctx, c.mount, c.name)
+	return err == nil && present != nil && (present.version != c.version || !present.staged.Empty())
 }

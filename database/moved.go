@@ -94,20 +94,32 @@ func (e *Engine) whereabouts(ctx context.Context, r lease.Record, l leased) (*co
 	return l.connection, nil
 }
 
-// reach reads what a lease's duties need, and runs fn at the database that has the user.
+// reach reads what a lease's duties need, and runs fn at the database that has the user. It begins again when the connection
+// was changed or its password rotated meanwhile.
 func (e *Engine) reach(ctx context.Context, r lease.Record, urgent bool, fn func(ctx context.Context, l leased, db plugins.Database) error) error {
+	for attempt := 1; ; attempt++ {
+		where, err := e.reachOnce(ctx, r, urgent, fn)
+		if err == nil || where == nil || attempt == issueAttempts || !e.overtaken(ctx, where, err) {
+			return err
+		}
+	}
+}
+
+// reachOnce is one attempt. It returns the connection that was used, nil when none was found.
+func (e *Engine) reachOnce(ctx context.Context, r lease.Record, urgent bool,
+	fn func(ctx context.Context, l leased, db plugins.Database) error) (*connection, error) {
 	l, err := e.leased(ctx, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	where, err := e.whereabouts(ctx, r, l)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if where == l.connection {
 		if where, err = e.settle(ctx, where); err != nil {
-			return fmt.Errorf("settle connection %q: %w", r.Target, err)
+			return nil, fmt.Errorf("settle connection %q: %w", r.Target, err)
 		}
 	}
-	return e.call(ctx, where, urgent, func(ctx context.Context, db plugins.Database) error { return fn(ctx, l, db) })
+	return where, e.call(ctx, where, urgent, func(ctx context.Context, db plugins.Database) error { return fn(ctx, l, db) })
 }

@@ -151,15 +151,28 @@ func (e *Engine) logIn(ctx context.Context, s settings) error {
 	return targetError(e.verify(ctx, &trial))
 }
 
-// adopt makes the staged password the stored one. It changes nothing when another has settled the row meanwhile.
+// adopt makes the staged password, which is the database's now, the stored one. When another has settled the row meanwhile, what
+// logs in decides: the store's clock may have been set ahead, and the staged password been thrown away while the statement
+// that sets it was under way.
 func (e *Engine) adopt(ctx context.Context, c *connection) (*connection, error) {
-	return e.change(ctx, c, func(tx *store.Tx, present *connection) error {
-		if present.staged.Empty() || !present.staged.Equal(c.staged) {
-			return nil
+	wrong := "" // the version of a row whose password does not log in
+	for {
+		after, err := e.change(ctx, c, func(tx *store.Tx, present *connection) error {
+			ours := !present.staged.Empty() && present.staged.Equal(c.staged)
+			if !ours && present.version != wrong {
+				return nil
+			}
+			present.settings = present.settings.with(c.staged)
+			return present.update(tx, ours)
+		})
+		if err != nil || after.settings.text("password") == c.staged.Reveal() {
+			return after, err
 		}
-		present.settings = present.settings.with(present.staged)
-		return present.update(tx, true)
-	})
+		if e.logIn(ctx, after.settings) == nil || e.logIn(ctx, after.settings.with(c.staged)) != nil {
+			return after, nil
+		}
+		wrong = after.version
+	}
 }
 
 // keep throws the staged password away, but only when it cannot come into force any more.

@@ -224,3 +224,37 @@ func TestRotateRootConcurrent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A revocation and a renewal whose connection gets another password after they have read it begin again.
+func TestRotatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w, _ := rootWorld(t)
+	a := w.creds("app")
+	rotate := sync.OnceFunc(func() { w.must(engine.Update, "rotate-root/pg", nil) })
+	w.start() // nobody is logged in yet
+	w.hooks.set(func(h *hooks) {
+		h.alter = func(ctx context.Context, db plugins.Database, name string, c plugins.Change) error {
+			if name == a.user {
+				rotate()
+			}
+			return db.AlterUser(ctx, name, c)
+		}
+	})
+	if _, _, err := w.leases.Renew(t.Context(), a.lease, time.Hour); err != nil {
+		t.Errorf("renew: %v", err)
+	}
+	rotate = sync.OnceFunc(func() { w.must(engine.Update, "rotate-root/pg", nil) })
+	w.start()
+	w.hooks.set(func(h *hooks) {
+		h.drop = func(ctx context.Context, db plugins.Database, name string, statements []string) error {
+			rotate()
+			return db.DropUser(ctx, name, statements)
+		}
+	})
+	if err := w.leases.Revoke(t.Context(), a.lease, true); err != nil {
+		t.Errorf("revoke: %v", err)
+	}
+	if w.exists(a.user) {
+		t.Error("the user is still there")
+	}
+}

@@ -20,6 +20,10 @@ import (
 const (
 	defaultMaxOpen  = 4
 	applicationName = "leasehold"
+
+	// connectTimeout is how long one attempt to connect may take, unless the URL says otherwise. The attempt has its place
+	// in the pool until then, also when nobody waits for it any more.
+	connectTimeout = 10 * time.Second
 )
 
 // authentication says when {{password}} stands for a SCRAM verifier.
@@ -136,6 +140,9 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 		maxIdle = 0
 	}
 	parsed.pool.MaxConns, parsed.maxIdle, parsed.pool.MaxConnLifetime = int32(maxOpen), int32(maxIdle), lifetime
+	if parsed.pool.ConnConfig.ConnectTimeout == 0 {
+		parsed.pool.ConnConfig.ConnectTimeout = connectTimeout
+	}
 	// The text says when a connection is opened; afterwards the pool decides.
 	parsed.pool.MinConns, parsed.pool.MinIdleConns = 0, 0
 	params := parsed.pool.ConnConfig.RuntimeParams
