@@ -25,10 +25,11 @@ type line struct {
 	Capture  map[string]string `json:"capture"`
 	Absent   []string          `json:"absent"`
 	Probe    map[string]any    `json:"probe"`
-	Compute  map[string]any    `json:"compute"`
 	X509     map[string]any    `json:"x509"`
 	CRL      map[string]any    `json:"crl"`
 	OCSP     any               `json:"ocsp"`
+
+	Compute map[string]computation `json:"compute"`
 
 	Unordered []string `json:"unordered"`
 	Superset  []string `json:"superset"`

@@ -12,3 +12,12 @@ func (e *Engine) KeepWrappingPair(ctx context.Context, m engine.Mount, pair secr
 	_, err := e.keepWrappingPair(ctx, m, pair)
 	return err
 }
+
+// ClaimDue claims a key that is due. finish rotates it, if the claim is good until then.
+func (e *Engine) ClaimDue(ctx context.Context) (finish func() error, err error) {
+	c, err := e.claim(ctx)
+	if c == nil || err != nil {
+		return nil, err
+	}
+	return func() error { return e.rotateClaimed(ctx, c) }, nil
+}

@@ -92,3 +92,44 @@ func TestNoRotationOfWhatGoes(t *testing.T) {
 		t.Errorf("latest version is %v", got)
 	}
 }
+
+// Whoever was too slow does not rotate a second time, and a claim ends when somebody changes the key.
+func TestLateRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post("keys/k", `{"auto_rotate_period":"1h"}`)
+	w.clock.Advance(time.Hour)
+	claim := func(due bool) func() error {
+		t.Helper()
+		finish, err := w.engine.ClaimDue(t.Context())
+		if err != nil || (finish != nil) != due {
+			t.Fatalf("the key is claimed: %v, %v", finish != nil, err)
+		}
+		return finish
+	}
+	demand := func(finish func() error, want int) {
+		t.Helper()
+		if err := finish(); err != nil {
+			t.Error(err)
+		}
+		if got := w.get("keys/k")["latest_version"]; got != want {
+			t.Errorf("latest version is %v, want %d", got, want)
+		}
+	}
+	slow := claim(true)
+	claim(false)
+	w.clock.Advance(2 * time.Minute)
+	fast := claim(true)
+	demand(slow, 1)
+	demand(fast, 2)
+	demand(slow, 2)
+	demand(fast, 2)
+	w.clock.Advance(time.Hour)
+	overtaken := claim(true)
+	w.post("keys/k/rotate", "")
+	demand(overtaken, 3)
+	w.clock.Advance(time.Hour)
+	switchedOff := claim(true)
+	w.post("keys/k/config", `{"auto_rotate_period":0}`)
+	demand(switchedOff, 3)
+}
