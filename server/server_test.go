@@ -363,7 +363,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	signals <- syscall.SIGHUP
-	log.Wait("msg=reload error=")
+	log.Wait("msg=reload logger=core error=")
 	if got := serial(t, address, ca.config()); got != 200 {
 		t.Errorf("serial %d after a bad reload", got)
 	}
