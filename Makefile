@@ -19,8 +19,9 @@ lint: ## formatting and vet
 	$(GO) vet ./...
 	$(GO) vet -tags failpoint ./internal/failpoint ./crash
 
-soak: packages ## 10,000 random kills; hours
+soak: packages ## 10,000 random kills and 100 histories; hours
 	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run=TestRandomKills ./crash
+	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
 
 fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m
 	./scripts/fuzz.sh $(or $(FUZZTIME),1m)

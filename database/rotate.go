@@ -43,13 +43,19 @@ func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, f *engine.Fi
 	if err != nil {
 		return nil, err
 	}
+	work := context.WithoutCancel(ctx) // a client that hangs up must not leave it half done
+	// The time for the ALTER begins before others learn of it, and not when this process, which may have been stopped, comes to it.
+	budget, release := context.WithTimeoutCause(work, e.timeout, errSlow)
+	defer release()
 	if c, err = e.stage(ctx, c, next); err != nil {
 		return nil, err
 	}
 	// Crash: both passwords are in the row from here on until the commit; whoever uses the connection next settles it.
 	failpoint.Hit("database/rotate/after-stage")
-	work := context.WithoutCancel(ctx) // a client that hangs up must not leave it half done
-	if err := e.alterRoot(work, c); err != nil {
+	deadline, _ := budget.Deadline()
+	altering, done := context.WithDeadlineCause(work, deadline, errSlow) // by the clock: the timer of budget may be late
+	defer done()
+	if err := e.alterRoot(altering, c); err != nil {
 		answered := !errors.Is(err, lease.ErrUnknown)
 		if settled, failed := e.resolve(work, c, answered); failed != nil || settled.settings.text("password") != next.Reveal() {
 			return nil, err

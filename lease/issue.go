@@ -49,15 +49,20 @@ func (m *Manager) Issue(ctx context.Context, in Intent, create func(ctx context.
 	if in.TTL <= 0 {
 		return Record{}, errs.New(errs.Invalid, "the lease would have no lifetime: check the role's and the mount's TTLs")
 	}
+	work := context.WithoutCancel(ctx)
+	// The time for creating begins before the intent's, and not when this process, which may have been stopped, comes to it: what is
+	// created after the last sweep, and then forgotten by a crash, nobody would drop.
+	budget, release := context.WithTimeoutCause(work, m.CreateBudget, ErrUnknown)
+	defer release()
 	r, err := m.writeIntent(ctx, in)
 	if err != nil {
 		return Record{}, err
 	}
 	failpoint.Hit("lease/issue/after-intent")
 
-	work := context.WithoutCancel(ctx)
-	createCtx, done := context.WithTimeoutCause(work, m.CreateBudget, ErrUnknown)
-	err = create(createCtx, r) // Crash: the pending row names the user; the reaper drops it when the row is due.
+	deadline, _ := budget.Deadline()
+	createCtx, done := context.WithDeadlineCause(work, deadline, ErrUnknown) // by the clock: the timer of budget may be late
+	err = create(createCtx, r)                                               // Crash: the pending row names the user; the reaper drops it when the row is due.
 	done()
 	if err != nil {
 		m.abandon(work, r, err)

@@ -29,7 +29,8 @@ const (
 type postmaster struct {
 	binaries string // folder
 	account  account
-	data     string // folder
+	data     string            // folder
+	settings map[string]string // of the command line
 	args     []string
 
 	pid  int
@@ -37,7 +38,7 @@ type postmaster struct {
 }
 
 // start tries a few ports: another process may take the one that was free a moment ago.
-func (p *postmaster) start(s *Server, settings map[string]string) error {
+func (p *postmaster) start(s *Server) error {
 	var err error
 	for range 5 {
 		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
@@ -49,7 +50,7 @@ func (p *postmaster) start(s *Server, settings map[string]string) error {
 		_ = l.Close()
 
 		p.args = []string{"-D", p.data, "-p", port}
-		for name, value := range settings {
+		for name, value := range p.settings {
 			p.args = append(p.args, "-c", name+"="+value)
 		}
 		if err = s.Restart(); err == nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Server is a running server. Its superuser is User. Safe for concurrent use, but for Stop, Crash and Restart.
+// Server is a running server. Its superuser is User. Safe for concurrent use, but for Stop, Crash, Kill, Restart and Promote.
 type Server struct {
 	Addr     string // host:port
 	User     string
@@ -73,6 +73,8 @@ func Start(opts ...Option) (s *Server, stop func(), err error) {
 		"listen_addresses":        "127.0.0.1",
 		"unix_socket_directories": "",
 		"max_connections":         "200",
+		// In the data directory, and gone with it, also when nobody cleans up.
+		"dynamic_shared_memory_type": "mmap",
 	}}
 	for _, opt := range opts {
 		opt(&o)
@@ -103,8 +105,10 @@ func Start(opts ...Option) (s *Server, stop func(), err error) {
 	}()
 	s = &Server{
 		User: superuser, Password: password, Database: superuser,
-		LogFile:    filepath.Join(dir, "log"),
-		postmaster: &postmaster{binaries: template.binaries, account: template.account, data: filepath.Join(dir, "data")},
+		LogFile: filepath.Join(dir, "log"),
+		postmaster: &postmaster{
+			binaries: template.binaries, account: template.account, data: filepath.Join(dir, "data"), settings: o.settings,
+		},
 	}
 	if err := s.account.own(dir); err != nil {
 		return nil, nil, err
@@ -117,7 +121,7 @@ func Start(opts ...Option) (s *Server, stop func(), err error) {
 			return nil, nil, err
 		}
 	}
-	if err := s.start(s, o.settings); err != nil {
+	if err := s.start(s); err != nil {
 		return nil, nil, err
 	}
 	return s, func() {

@@ -191,6 +191,11 @@ func (e *Error) Error() string { return fmt.Sprintf("status %d: %s", e.Status, e
 
 // Call sends one request below /v1/ and decodes the answer, nil when it is empty.
 func (s *Server) Call(method, path, token string, body any) (map[string]any, error) {
+	return s.CallContext(context.Background(), method, path, token, body)
+}
+
+// CallContext is Call by a client that hangs up when ctx is done.
+func (s *Server) CallContext(ctx context.Context, method, path, token string, body any) (map[string]any, error) {
 	var in io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -199,7 +204,7 @@ func (s *Server) Call(method, path, token string, body any) (map[string]any, err
 		}
 		in = bytes.NewReader(data)
 	}
-	req, err := http.NewRequestWithContext(context.Background(), method, s.URL()+"/v1/"+path, in)
+	req, err := http.NewRequestWithContext(ctx, method, s.URL()+"/v1/"+path, in)
 	if err != nil {
 		return nil, err
 	}
