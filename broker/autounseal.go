@@ -22,11 +22,15 @@ const (
 // it, after the seal could not be reached, after a fault. It leaves a node alone that was sealed through the API. opened is called
 // each time. It returns when ctx is done; where people open the store, at once.
 func (b *Broker) KeepUnsealed(ctx context.Context, opened func(ctx context.Context)) {
+	if !b.barrier.Alone() {
+		b.explain(ctx)
+		return
+	}
 	var failures quiet.Errors
 	pause := firstAttemptPause
 	for {
 		err := b.OpenAlone(ctx, opened)
-		if ctx.Err() != nil || errors.Is(err, seal.ErrNeedsShares) {
+		if ctx.Err() != nil {
 			return
 		}
 		if failures.News(err) { // it may fail in the same way for days
@@ -40,9 +44,6 @@ func (b *Broker) KeepUnsealed(ctx context.Context, opened func(ctx context.Conte
 			wait = pause/2 + rand.N(pause/2) // nodes that started together do not ask together
 			pause = min(2*pause, longestAttemptPause)
 		}
-		if !b.barrier.Alone() {
-			return
-		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -51,6 +52,16 @@ func (b *Broker) KeepUnsealed(ctx context.Context, opened func(ctx context.Conte
 			return
 		}
 	}
+}
+
+// explain tells the log why shares of an unseal key will not open the store, where they will not: the store may have a seal that
+// the configuration lacks, or waits to be moved away from.
+func (b *Broker) explain(ctx context.Context) {
+	err := b.barrier.OpenAlone(ctx)
+	if err == nil || errors.Is(err, seal.ErrNeedsShares) || errors.Is(err, seal.ErrNotInitialized) || ctx.Err() != nil {
+		return
+	}
+	b.log.Warn("the store does not open with shares of an unseal key", "error", err)
 }
 
 // waiting says that the store waits for somebody: looking again soon costs nothing.

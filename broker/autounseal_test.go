@@ -22,7 +22,8 @@ type faulty struct {
 
 	mu    sync.Mutex
 	asked int           // guarded by mu
-	down  bool          // guarded by mu
+	down  bool          // guarded by mu: it wraps, and unwraps nothing but that, once
+	fresh bool          // guarded by mu: something was wrapped, and not unwrapped since
 	tried chan struct{} // receives after an Unwrap that failed
 }
 
@@ -41,10 +42,18 @@ func (f *faulty) set(down bool) {
 	f.down = down
 }
 
+func (f *faulty) Wrap(ctx context.Context, key []byte) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fresh = true
+	return f.Seal.Wrap(ctx, key)
+}
+
 func (f *faulty) Unwrap(ctx context.Context, wrapped []byte) ([]byte, error) {
 	f.mu.Lock()
 	f.asked++
-	down := f.down
+	down := f.down && !f.fresh
+	f.fresh = false
 	f.mu.Unlock()
 	if down {
 		select {
