@@ -18,10 +18,12 @@ lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags failpoint ./internal/failpoint ./crash
+	$(GO) vet -tags faults ./cluster ./faults
 
 soak: packages ## 10,000 random kills and 100 histories; hours
 	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run=TestRandomKills ./crash
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
+	LEASEHOLD_FAULTS=full $(GO) test -tags faults -count=1 -timeout=24h ./cluster ./faults
 
 fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m
 	./scripts/fuzz.sh $(or $(FUZZTIME),1m)
