@@ -20,9 +20,10 @@ lint: ## formatting and vet
 	$(GO) vet -tags failpoint ./internal/failpoint ./crash
 	$(GO) vet -tags faults ./cluster ./faults
 
-soak: packages ## 10,000 random kills and 100 histories; hours
+soak: packages ## 10,000 random kills, 100 histories, every recording on PostgreSQL, every fault; hours
 	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run=TestRandomKills ./crash
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
+	LEASEHOLD_EVERY_FLOW=1 $(GO) test -count=1 -timeout=24h -run=TestRecordingsOnPostgreSQL ./conformance
 	LEASEHOLD_FAULTS=full $(GO) test -tags faults -count=1 -timeout=24h ./cluster ./faults
 
 fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m

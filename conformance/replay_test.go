@@ -52,7 +52,7 @@ func TestRecordings(t *testing.T) {
 		for i, f := range flows {
 			t.Run(f.Area+"/"+f.Name, func(t *testing.T) {
 				t.Parallel()
-				results[i] = replayWithNeeds(t, f)
+				results[i] = replayWithNeeds(t, f, "")
 				report(t, results[i], listed[f.Name])
 			})
 		}
@@ -65,7 +65,7 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-func replayWithNeeds(t *testing.T, f *flow) *result {
+func replayWithNeeds(t *testing.T, f *flow, database string) *result {
 	vars := variables{}
 	for _, need := range f.Head.Needs {
 		if !met[need] {
@@ -78,7 +78,7 @@ func replayWithNeeds(t *testing.T, f *flow) *result {
 			vars["PG_ADDR"], vars["PG_USER"], vars["PG_PASS"], vars["PG_DB"] = db.Addr, db.User, db.Password, db.Database
 		}
 	}
-	return replay(f, binary, vars)
+	return replay(f, binary, vars, database)
 }
 
 // report fails the test when the result and the list disagree.

@@ -44,8 +44,9 @@ type runner struct {
 	audit map[string]int // audit file -> bytes seen
 }
 
-// replay runs a flow on a fresh server. vars are those of its databases and fakes.
-func replay(f *flow, binary string, vars variables) *result {
+// replay runs a flow on a fresh server. vars are those of its databases and fakes. database is the URL of an empty PostgreSQL
+// database that takes the place of the flow's own storage; empty: nothing does.
+func replay(f *flow, binary string, vars variables, database string) *result {
 	r := &result{flow: f}
 	dir, err := os.MkdirTemp("", "wire-")
 	if err != nil {
@@ -59,7 +60,7 @@ func replay(f *flow, binary string, vars variables) *result {
 		r.fail(f.Name, err.Error())
 		return r
 	}
-	run.proc, err = newProcess(binary, dir, f, run.vars)
+	run.proc, err = newProcess(binary, dir, f, run.vars, database)
 	if err == nil {
 		defer run.proc.stop()
 		err = run.proc.start()
@@ -340,6 +341,9 @@ type process struct {
 	binary, dir, config, addr string
 	mode                      string
 	cmd                       *exec.Cmd
+
+	database  string // in place of the flow's storage; empty: nothing is
+	unsealKey string // of a dev server on a database
 }
 
 // optionSettings are the server options of a flow header, as settings: option -> (setting, in the listener).
@@ -355,12 +359,14 @@ var optionSettings = map[string]struct {
 
 const rootToken = "root"
 
-func newProcess(binary, dir string, f *flow, vars variables) (*process, error) {
+func newProcess(binary, dir string, f *flow, vars variables, database string) (*process, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &process{binary: binary, dir: dir, addr: listener.Addr().String(), mode: f.Head.Server, config: filepath.Join(dir, "config.hcl")}
+	p := &process{
+		binary: binary, dir: dir, addr: listener.Addr().String(), mode: f.Head.Server, config: filepath.Join(dir, "config.hcl"), database: database,
+	}
 	_ = listener.Close()
 	if p.mode == "" {
 		p.mode = "dev"
@@ -382,28 +388,36 @@ func newProcess(binary, dir string, f *flow, vars variables) (*process, error) {
 		}
 	}
 	text := extra + "\n" + top
-	if p.mode == "bare" {
-		storage := f.Head.Storage
-		if storage == "" {
-			storage = "file"
-		}
-		data := filepath.Join(dir, "data")
-		if err := os.Mkdir(data, 0o700); err != nil {
+	if p.mode == "bare" || database != "" {
+		storage, err := p.storage(f.Head.Storage)
+		if err != nil {
 			return nil, err
 		}
-		node := ""
-		if storage == "raft" {
-			node = "  node_id = \"n1\"\n"
-		}
-		text = fmt.Sprintf("storage %q {\n  path = %q\n%s}\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n%s}\napi_addr = %q\ndisable_mlock = true\n%s",
-			storage, data, node, p.addr, inListener, vars["base"], text)
+		text = fmt.Sprintf("%slistener \"tcp\" {\n  address = %q\n  tls_disable = true\n%s}\napi_addr = %q\ndisable_mlock = true\n%s",
+			storage, p.addr, inListener, vars["base"], text)
 	}
 	return p, os.WriteFile(p.config, []byte(text), 0o600)
 }
 
+// storage is the storage block of the configuration.
+func (p *process) storage(kind string) (string, error) {
+	if p.database != "" {
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", p.database), nil
+	}
+	if kind == "" {
+		kind = "file"
+	}
+	node := ""
+	if kind == "raft" {
+		node = "  node_id = \"n1\"\n"
+	}
+	data := filepath.Join(p.dir, "data")
+	return fmt.Sprintf("storage %q {\n  path = %q\n%s}\n", kind, data, node), os.Mkdir(data, 0o700)
+}
+
 func (p *process) start() error {
 	args := []string{"server", "-config=" + p.config}
-	if p.mode == "dev" {
+	if p.mode == "dev" && p.database == "" {
 		args = []string{"server", "-dev", "-dev-root-token-id=" + rootToken, "-dev-listen-address=" + p.addr, "-config=" + p.config}
 	}
 	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -418,7 +432,10 @@ func (p *process) start() error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	return p.awaitReady()
+	if err := p.awaitReady(); err != nil || p.mode != "dev" || p.database == "" {
+		return err
+	}
+	return p.openAsDev()
 }
 
 // awaitReady asks for the seal status until it answers.

@@ -181,6 +181,7 @@ func (e *estate) end(r *rig) {
 	for _, c := range []creds{e.kept, e.prolonged} {
 		r.must(r.revoke(c, true))
 	}
+	r.awaitGone(e.ofToken.user) // a token's leases go after it
 	r.close()
 	if left := r.users(); len(left) > 0 {
 		r.t.Errorf("left behind: %v", left)

@@ -263,6 +263,9 @@ func TestTheSealIsMoved(t *testing.T) {
 	s.start("")
 	s.init(false)
 	s.give(false)
+	if log, err := os.ReadFile(s.LogFile()); err != nil || bytes.Contains(log, []byte("does not open")) {
+		t.Errorf("a server that people open complains: %s, %v", log, err)
+	}
 	s.must(s.client().Sys().Seal())
 	if _, err := s.client().Sys().UnsealWithOptions(&api.UnsealOpts{Key: s.shares[0], Migrate: true}); err == nil {
 		t.Error("a migration without another seal")
@@ -283,6 +286,7 @@ func TestTheSealIsMoved(t *testing.T) {
 	s.opens()
 	s.Kill()
 	s.start("")
+	s.staysSealed(`the store does not open with shares of an unseal key`)
 	s.want(facts{Type: "static", RecoveryType: "shamir", Sealed: true, Recovery: true, Threshold: 2, Shares: 3})
 	if _, err := s.client().Sys().Unseal(s.shares[0]); err != nil {
 		t.Errorf("the first share for a seal that is not configured: %v", err)
