@@ -24,7 +24,8 @@ soak: packages ## 10,000 random kills, 100 histories, every recording on Postgre
 	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run=TestRandomKills ./crash
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
 	LEASEHOLD_EVERY_FLOW=1 $(GO) test -count=1 -timeout=24h -run=TestRecordingsOnPostgreSQL ./conformance
-	LEASEHOLD_FAULTS=full $(GO) test -tags faults -count=1 -timeout=24h ./cluster ./faults
+	LEASEHOLD_KILLS=1000 LEASEHOLD_STOPS=100 LEASEHOLD_FAILOVERS=20 LEASEHOLD_CUTS=20 LEASEHOLD_ROUNDS=100 $(GO) test -tags faults -count=1 -timeout=24h ./cluster
+	LEASEHOLD_FAULTS=full $(GO) test -tags faults -count=1 -timeout=24h ./faults
 
 fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m
 	./scripts/fuzz.sh $(or $(FUZZTIME),1m)

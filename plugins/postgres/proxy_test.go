@@ -81,14 +81,14 @@ func (p *proxy) forward(client io.Reader, server io.Writer) {
 		if _, err := io.ReadFull(client, body); err != nil {
 			return
 		}
+		if !first && (header[0] == 'Q' || header[0] == 'S') {
+			p.requests.Add(1) // before its answer can come
+		}
 		if _, err := server.Write(append(header, body...)); err != nil {
 			return
 		}
 		if first {
 			continue
-		}
-		if header[0] == 'Q' || header[0] == 'S' {
-			p.requests.Add(1)
 		}
 		if query := p.cutAfter.Load(); query != nil && header[0] == 'Q' && bytes.HasPrefix(body, []byte(*query)) {
 			return
