@@ -208,7 +208,10 @@ func TestImport(t *testing.T) {
 	w.post("keys/ed/import", `{"type":"ed25519","public_key":`+text(t, edPublic)+`}`)
 	w.post("keys/own", "")
 	w.post("keys/convergent", `{"derived":true,"convergent_encryption":true}`)
-	damaged := []byte(good)
+	damaged, err := base64.StdEncoding.DecodeString(good)
+	if err != nil {
+		t.Fatal(err)
+	}
 	damaged[len(damaged)-8] ^= 1
 	w.refuse(
 		refusal{"keys/SHA1/import", `{"ciphertext":"` + good + `"}`, errs.Fault, "the import path cannot be used with an existing key; use import-version to rotate an existing imported key"},
@@ -224,7 +227,7 @@ func TestImport(t *testing.T) {
 		refusal{"keys/n/import", `{"ciphertext":"AAAA"}`, errs.Fault, "provided ciphertext is too short"},
 		refusal{"keys/n/import", `{"ciphertext":"` + base64.StdEncoding.EncodeToString(make([]byte, 552)) + `"}`, errs.Fault, "crypto/rsa: decryption error"},
 		refusal{"keys/n/import", `{"ciphertext":"` + good + `","hash_function":"SHA1"}`, errs.Fault, "crypto/rsa: decryption error"},
-		refusal{"keys/n/import", `{"ciphertext":"` + string(damaged) + `"}`, errs.Fault, "the key inside the ciphertext cannot be unwrapped with AES-KWP"},
+		refusal{"keys/n/import", `{"ciphertext":"` + base64.StdEncoding.EncodeToString(damaged) + `"}`, errs.Fault, "the key inside the ciphertext cannot be unwrapped with AES-KWP"},
 		refusal{"keys/n/import", `{"ciphertext":"` + good + `","type":"aes128-gcm96"}`, errs.Fault, "error importing key: invalid key size 32 bytes for key type aes128-gcm96"},
 		refusal{"keys/n/import", `{"ciphertext":"` + w.wrapped(aes[:16], crypto.SHA256) + `","type":"hmac"}`, errs.Fault, "error importing key: invalid key size 16 bytes for key type hmac"},
 		refusal{"keys/n/import", `{"ciphertext":"` + good + `","type":"rsa-2048"}`, errs.Fault, "error importing key: error parsing asymmetric key"},
