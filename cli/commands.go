@@ -65,6 +65,8 @@ func (e *env) commands() []*cli.Command {
 		group("transit", "Keys that encrypt and sign",
 			e.transitImport(),
 			e.transitImportVersion(),
+			e.transitEncryptFile(),
+			e.transitDecryptFile(),
 		),
 		group("operator", "Run a server: initialise, unseal, change keys",
 			e.operatorInit(),

@@ -50,14 +50,24 @@ func (e *env) importCommand(name, endpoint, usage string) *cli.Command {
 	})
 }
 
-var importPath = regexp.MustCompile(`^(.+)/keys/([^/]+)$`)
+var keyPathForm = regexp.MustCompile(`^(.+)/keys/([^/]+)$`)
+
+// keyPath splits MOUNT/keys/NAME.
+func keyPath(path string) (mount, name string, err error) {
+	path = cleanPath(path)
+	parts := keyPathForm.FindStringSubmatch(path)
+	if parts == nil {
+		return "", "", mistake("The path %s is not of the form MOUNT/keys/NAME", path)
+	}
+	return parts[1], parts[2], nil
+}
 
 func importKey(ctx context.Context, e *env, path, endpoint, source, form string, params []string) error {
-	path = cleanPath(path)
-	parts := importPath.FindStringSubmatch(path)
-	if parts == nil {
-		return mistake("The path %s is not of the form MOUNT/keys/NAME", path)
+	mount, _, err := keyPath(path)
+	if err != nil {
+		return err
 	}
+	path = cleanPath(path)
 	key, err := e.keyToImport(source, form)
 	if err != nil {
 		return err
@@ -71,7 +81,7 @@ func importKey(ctx context.Context, e *env, path, endpoint, source, form string,
 	if !known {
 		return mistake("Unknown hash function: %s", name).hint("use SHA1, SHA224, SHA256, SHA384 or SHA512")
 	}
-	public, err := e.wrappingKey(ctx, parts[1])
+	public, err := e.wrappingKey(ctx, mount)
 	if err != nil {
 		return err
 	}
