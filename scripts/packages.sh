@@ -5,6 +5,8 @@ set -euo pipefail
 wanted=(
 	postgresql-15        # the target database, started by the tests themselves
 	postgresql-client-15 # psql
+	mariadb-server-core  # another target database
+	mariadb-client-core  # mariadb
 	python3-hvac         # a client people use
 	gcc libc6-dev        # the race detector
 )

@@ -11,7 +11,7 @@ import (
 // A server's folder holds a file that its starter keeps locked. The kernel lets go of the lock when the starter dies, so
 // an unlocked one marks a folder that nobody will remove.
 const (
-	folderPattern = "leasehold-pg-server-"
+	folderPattern = "leasehold-db-server-"
 	lockName      = "starter"
 )
 

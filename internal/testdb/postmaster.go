@@ -71,22 +71,9 @@ func (s *Server) Restart() error {
 	cmd := s.account.command(filepath.Join(s.binaries, "postgres"), s.args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGINT
-
-	started, done := make(chan error), make(chan struct{})
-	go func() {
-		// The parent whose death Pdeathsig watches is the thread that forked, so this goroutine keeps it.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-			close(done)
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := s.launch(cmd); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}
-	s.pid, s.done = cmd.Process.Pid, done
 
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -107,6 +94,26 @@ func (s *Server) Restart() error {
 			return fmt.Errorf("postgres takes no connections: %w", err)
 		}
 	}
+}
+
+// launch starts the process.
+func (p *postmaster) launch(cmd command) error {
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		// The parent whose death Pdeathsig watches is the thread that forked, so this goroutine keeps it.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+			close(done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	p.pid, p.done = cmd.Process.Pid, done
+	return nil
 }
 
 // Stop ends the server in good order, its sessions included. A server that has ended is left alone.

@@ -16,37 +16,50 @@ import (
 	"time"
 )
 
-// prepareTLS makes a certificate authority with two certificates, one for the server and one for a client.
-func (s *Server) prepareTLS(settings map[string]string) error {
+// certificates are those of an authority of their own, PEM: one for a server at 127.0.0.1 and localhost, one for a client.
+type certificates struct{ ca, server, serverKey, client, clientKey string }
+
+func issueCertificates(client string) (c certificates, err error) {
 	ca, caKey, err := issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "testdb"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, nil, nil)
 	if err != nil {
-		return err
+		return c, err
 	}
-	server, serverKey, err := issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, ca, caKey)
+	c.ca = certPEM(ca)
+	for _, end := range []struct {
+		template       *x509.Certificate
+		certificate, k *string
+	}{
+		{&x509.Certificate{
+			Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}, &c.server, &c.serverKey},
+		{&x509.Certificate{
+			Subject: pkix.Name{CommonName: client}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		}, &c.client, &c.clientKey},
+	} {
+		signed, key, err := issue(end.template, ca, caKey)
+		if err != nil {
+			return c, err
+		}
+		*end.certificate = certPEM(signed)
+		if *end.k, err = keyPEM(key); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// prepareTLS has the server take nothing but TLS, from clients with a certificate.
+func (s *Server) prepareTLS(settings map[string]string) error {
+	c, err := issueCertificates(s.User)
 	if err != nil {
 		return err
 	}
-	client, clientKey, err := issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: s.User}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, ca, caKey)
-	if err != nil {
-		return err
-	}
-	s.CA, s.ClientCertificate = certPEM(ca), certPEM(client)
-	if s.ClientKey, err = keyPEM(clientKey); err != nil {
-		return err
-	}
-	key, err := keyPEM(serverKey)
-	if err != nil {
-		return err
-	}
+	s.CA, s.ClientCertificate, s.ClientKey = c.ca, c.client, c.clientKey
 	for name, text := range map[string]string{
-		"ca.pem": s.CA, "server.pem": certPEM(server), "server.key": key,
+		"ca.pem": c.ca, "server.pem": c.server, "server.key": c.serverKey,
 		"pg_hba.conf": "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n",
 	} {
 		path := filepath.Join(s.data, name)
