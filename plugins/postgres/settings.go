@@ -3,7 +3,6 @@ package postgres
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -18,7 +17,6 @@ import (
 )
 
 const (
-	defaultMaxOpen  = 4
 	applicationName = "leasehold"
 
 	// connectTimeout is how long one attempt to connect may take, unless the URL says otherwise. The attempt has its place
@@ -56,7 +54,7 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 		"tls_ca":                  &text.ca, "tls_certificate": &text.certificate, "private_key": &text.key,
 	} {
 		var err error
-		if *field, err = stringSetting(s, name); err != nil {
+		if *field, err = s.Text(name); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +77,7 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 		return nil, fmt.Errorf("'%s' is not a valid password authentication type", text.authentication)
 	}
 	var err error
-	if parsed.rounds, err = intSetting(s, "scram_iterations"); err != nil {
+	if parsed.rounds, err = s.Int("scram_iterations"); err != nil {
 		return nil, err
 	}
 	switch {
@@ -88,19 +86,11 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	case parsed.rounds < 1 || parsed.rounds > maxScramRounds:
 		return nil, fmt.Errorf("invalid scram_iterations: want a number between 1 and %d", maxScramRounds)
 	}
-	maxOpen, err := intSetting(s, "max_open_connections")
+	maxOpen, maxIdle, lifetime, err := s.Pool()
 	if err != nil {
 		return nil, err
 	}
-	maxIdle, err := intSetting(s, "max_idle_connections")
-	if err != nil {
-		return nil, err
-	}
-	lifetime, err := durationSetting(s, "max_connection_lifetime")
-	if err != nil {
-		return nil, err
-	}
-	disableEscaping, err := boolSetting(s, "disable_escaping")
+	disableEscaping, err := s.Bool("disable_escaping")
 	if err != nil {
 		return nil, err
 	}
@@ -127,18 +117,6 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 		return nil, err
 	}
 
-	switch {
-	case maxOpen == 0:
-		maxOpen = defaultMaxOpen
-	case maxOpen < 0:
-		return nil, errors.New("invalid max_open_connections: it cannot be negative")
-	}
-	switch {
-	case maxIdle == 0 || maxIdle > maxOpen:
-		maxIdle = maxOpen
-	case maxIdle < 0:
-		maxIdle = 0
-	}
 	parsed.pool.MaxConns, parsed.maxIdle, parsed.pool.MaxConnLifetime = int32(maxOpen), int32(maxIdle), lifetime
 	if parsed.pool.ConnConfig.ConnectTimeout == 0 {
 		parsed.pool.ConnConfig.ConnectTimeout = connectTimeout
@@ -238,61 +216,3 @@ func setTLS(pool *pgxpool.Config, ca, certificate, key string) error {
 }
 
 func address(host string, port uint16) string { return host + ":" + strconv.Itoa(int(port)) }
-
-func stringSetting(s plugins.Settings, name string) (string, error) {
-	switch v := s[name].(type) {
-	case nil:
-		return "", nil
-	case string:
-		return v, nil
-	case json.Number:
-		return v.String(), nil
-	case bool:
-		return strconv.FormatBool(v), nil
-	default:
-		return "", fmt.Errorf("invalid %s: want a text", name)
-	}
-}
-
-func intSetting(s plugins.Settings, name string) (int, error) {
-	text, err := stringSetting(s, name)
-	if err != nil || text == "" {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("invalid %s: want a whole number", name)
-	}
-	return int(n), nil
-}
-
-func boolSetting(s plugins.Settings, name string) (bool, error) {
-	text, err := stringSetting(s, name)
-	if err != nil || text == "" {
-		return false, err
-	}
-	b, err := strconv.ParseBool(text)
-	if err != nil {
-		return false, fmt.Errorf("invalid %s: want true or false", name)
-	}
-	return b, nil
-}
-
-// durationSetting reads seconds, or a number with a unit: ns, us, ms, s, m, h, d.
-func durationSetting(s plugins.Settings, name string) (time.Duration, error) {
-	text, err := stringSetting(s, name)
-	if err != nil || text == "" {
-		return 0, err
-	}
-	days, unit := time.Duration(1), text
-	if n, ok := strings.CutSuffix(text, "d"); ok {
-		days, unit = 24, n+"h"
-	} else if _, err := strconv.Atoi(text); err == nil {
-		unit = text + "s"
-	}
-	d, err := time.ParseDuration(unit)
-	if err != nil || d < 0 || d*days/days != d {
-		return 0, fmt.Errorf("invalid %s: want a duration such as 30m", name)
-	}
-	return d * days, nil
-}

@@ -1,14 +1,14 @@
 package postgres
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"leasehold/plugins"
 )
 
 // The operator's statements are templates. They are cut into tokens before anything is put in, so that a value is quoted
@@ -162,7 +162,7 @@ func commentEnd(sql string, from int) int {
 func parse(items []string) ([]statement, error) {
 	var statements []statement
 	for _, item := range items {
-		for _, sql := range decode(item) {
+		for _, sql := range plugins.Statements(item) {
 			tokens, err := lex(sql)
 			if err != nil {
 				return nil, err
@@ -171,23 +171,6 @@ func parse(items []string) ([]statement, error) {
 		}
 	}
 	return statements, nil
-}
-
-func decode(item string) []string {
-	item = strings.TrimSpace(item)
-	if plain, err := base64.StdEncoding.DecodeString(item); err == nil && isText(plain) {
-		item = string(plain)
-	}
-	var list []string
-	if json.Unmarshal([]byte(item), &list) == nil {
-		return list
-	}
-	return []string{item}
-}
-
-// isText keeps words that happen to be base64, such as ROLLBACK, from being decoded.
-func isText(b []byte) bool {
-	return utf8.Valid(b) && !strings.ContainsFunc(string(b), func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) })
 }
 
 func split(tokens []token) []statement {
