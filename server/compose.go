@@ -22,6 +22,7 @@ import (
 	"leasehold/lease"
 	"leasehold/node"
 	"leasehold/plugins"
+	"leasehold/plugins/mysql"
 	"leasehold/plugins/postgres"
 	"leasehold/server/config"
 	"leasehold/store"
@@ -33,7 +34,11 @@ import (
 
 // drivers are the target databases that this program speaks to, by plugin_name.
 var drivers = map[string]plugins.Driver{
-	"postgresql-database-plugin": postgres.Driver{},
+	"postgresql-database-plugin":   postgres.Driver{},
+	"mysql-database-plugin":        mysql.Driver{},
+	"mysql-aurora-database-plugin": mysql.Driver{},
+	"mysql-rds-database-plugin":    mysql.Driver{},
+	"mysql-legacy-database-plugin": mysql.Driver{Legacy: true},
 }
 
 // parts are the packages, wired together.

@@ -24,6 +24,9 @@ type Harness struct {
 	Expires     bool             // the database itself refuses a login after User.Expiration
 	LongestName int              // bytes
 
+	// MarkKept is what the database has room for of a mark; nil: all of it.
+	MarkKept func(mark string) string
+
 	// Creation statements.
 	Create   []string // the user may log in and read something that all users share
 	Broken   []string // makes the user, then fails

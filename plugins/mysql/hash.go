@@ -1,0 +1,34 @@
+package mysql
+
+import (
+	"crypto/sha1" //nolint:gosec // it is what the server stores
+	"fmt"
+	"regexp"
+
+	"leasehold/internal/secret"
+)
+
+// nativeHash is what a server stores of a password that is checked by mysql_native_password. It has no salt: it is as secret as a
+// long random password is hard to guess.
+// Source: MariaDB's documentation, "Authentication Plugin - mysql_native_password".
+func nativeHash(password secret.Text) string {
+	first := sha1.Sum([]byte(password.Reveal())) //nolint:gosec // see the import
+	return fmt.Sprintf("*%X", sha1.Sum(first[:]))
+}
+
+var identifiedBy = regexp.MustCompile(`(?i)\bidentified\s+by\s*$`)
+
+// hashesOnly is the statement with IDENTIFIED BY PASSWORD '{{hash}}' for each IDENTIFIED BY '{{password}}'. To MariaDB the two mean the
+// same; whatever else is done with a password needs the password.
+func hashesOnly(s statement) statement {
+	changed := make(statement, len(s))
+	copy(changed, s)
+	for i := 1; i < len(s); i++ {
+		before, t := s[i-1], s[i]
+		if t.kind == text && t.text[1:len(t.text)-1] == "{{password}}" && before.kind == code && identifiedBy.MatchString(before.text) {
+			changed[i-1].text += " PASSWORD "
+			changed[i].text = "'{{hash}}'"
+		}
+	}
+	return changed
+}
