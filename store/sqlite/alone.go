@@ -38,7 +38,7 @@ func (d *dialect) OpenAlone(ctx context.Context, readOnly bool) (*sql.DB, error)
 	if d.lock, err = lockFile(path + ".lock"); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	db := connect(path, 1, d.cfg.CacheKiB, url.Values{"_pragma": {"query_only(1)"}})
+	db := connect(path, 1, d.cfg.CacheKiB, busyTimeout, url.Values{"_pragma": {"query_only(1)"}})
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close(), d.Close())
 	}

@@ -218,7 +218,7 @@ func TestConnectionsAreSetForDurability(t *testing.T) {
 	st := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
 	settings := func(into map[string]string) func(tx *store.Tx) error {
 		return func(tx *store.Tx) error {
-			for _, name := range []string{"journal_mode", "synchronous", "foreign_keys", "query_only"} {
+			for _, name := range []string{"journal_mode", "synchronous", "foreign_keys", "query_only", "secure_delete"} {
 				var value string
 				if err := tx.QueryRow(`pragma ` + name).Scan(&value); err != nil {
 					return err
@@ -232,7 +232,7 @@ func TestConnectionsAreSetForDurability(t *testing.T) {
 	if err := errors.Join(st.Update(t.Context(), settings(write)), st.View(t.Context(), settings(read))); err != nil {
 		t.Fatal(err)
 	}
-	full := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "query_only": "0"}
+	full := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "query_only": "0", "secure_delete": "1"}
 	if diff := cmp.Diff(full, write); diff != "" {
 		t.Error("writer", diff)
 	}

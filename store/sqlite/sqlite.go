@@ -29,6 +29,8 @@ type Config struct {
 	// (480 MB), sixteen writers and eight readers of random rows were no faster with 64 MiB than with 8, and the process
 	// took 230 MB instead of 63: the system's cache does the work.
 	CacheKiB int
+	// EraseWithin is how soon after a commit the log is emptied that holds what it has erased; 0: 5 seconds.
+	EraseWithin time.Duration
 }
 
 // New makes the dialect. It touches nothing until store.Open.
@@ -39,20 +41,29 @@ func New(cfg Config) store.Dialect {
 	if cfg.CacheKiB <= 0 {
 		cfg.CacheKiB = 8 << 10
 	}
+	if cfg.EraseWithin <= 0 {
+		cfg.EraseWithin = 5 * time.Second
+	}
 	return &dialect{cfg: cfg}
 }
 
 type dialect struct {
 	cfg       Config
+	file      string // absolute, once it is open
 	temporary string // the folder to remove on Close, when nothing is kept
 	lock      *fileLock
+	eraser    *eraser // nil when the store is open for one program alone
 }
 
 func (d *dialect) Name() string   { return "sqlite" }
 func (d *dialect) Embedded() bool { return true }
 
 func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
-	return d.open(ctx, "FULL", 1000) // SQLite's default
+	write, read, err = d.open(ctx, "FULL", 1000) // SQLite's default
+	if err == nil {
+		d.eraser = newEraser(d.file, d.cfg.EraseWithin)
+	}
+	return write, read, err
 }
 
 // open has checkpointPages pages written to the log before they are written to the file as well.
@@ -73,6 +84,7 @@ func (d *dialect) open(ctx context.Context, synchronous string, checkpointPages 
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, nil, err
 	}
+	d.file = path
 	if d.lock, err = lockFile(path + ".lock"); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -85,13 +97,13 @@ func (d *dialect) open(ctx context.Context, synchronous string, checkpointPages 
 		return nil, nil, err
 	}
 
-	write = connect(path, 1, d.cfg.CacheKiB, url.Values{
+	write = connect(path, 1, d.cfg.CacheKiB, busyTimeout, url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {"journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)", "journal_size_limit(67108864)",
-			"wal_autocheckpoint(" + strconv.Itoa(checkpointPages) + ")"},
+			"secure_delete(1)", "wal_autocheckpoint(" + strconv.Itoa(checkpointPages) + ")"},
 	})
 	// One connection more than Views: the store reads the keyring by it.
-	read = connect(path, d.cfg.Readers+1, d.cfg.CacheKiB/8, url.Values{"_pragma": {"query_only(1)"}})
+	read = connect(path, d.cfg.Readers+1, d.cfg.CacheKiB/8, busyTimeout, url.Values{"_pragma": {"query_only(1)"}})
 	// The writer goes first: it puts a new file into WAL mode.
 	if err := errors.Join(write.PingContext(ctx), read.PingContext(ctx)); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%s: %w", path, err), write.Close(), read.Close())
@@ -99,12 +111,17 @@ func (d *dialect) open(ctx context.Context, synchronous string, checkpointPages 
 	return write, read, nil
 }
 
-func connect(path string, connections, cacheKiB int, params url.Values) *sql.DB {
-	params.Add("_pragma", "busy_timeout(10000)")
+// busyTimeout is how long a statement waits for another connection's lock.
+const busyTimeout = 10 * time.Second
+
+func connect(path string, connections, cacheKiB int, busyTimeout time.Duration, params url.Values) *sql.DB {
+	params.Add("_pragma", "busy_timeout("+strconv.FormatInt(busyTimeout.Milliseconds(), 10)+")")
 	params.Add("_pragma", "cache_size(-"+strconv.Itoa(cacheKiB)+")")
 	params.Add("_pragma", "temp_store(MEMORY)")
 	params.Set("_dqs", "0")
-	params.Set("_defensive", "1")
+	if !params.Has("_defensive") {
+		params.Set("_defensive", "1")
+	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
 	connector, err := sqlite.NewConnector(dsn.String())
 	if err != nil {
@@ -118,8 +135,12 @@ func connect(path string, connections, cacheKiB int, params url.Values) *sql.DB 
 
 func (d *dialect) Close() error {
 	var err error
+	if d.eraser != nil {
+		err = d.eraser.close()
+		d.eraser = nil
+	}
 	if d.lock != nil {
-		err = d.lock.release()
+		err = errors.Join(err, d.lock.release())
 		d.lock = nil
 	}
 	if d.temporary != "" {
