@@ -45,7 +45,9 @@ type Intent struct {
 // A lease whose client is gone by then is revoked at once.
 //
 // Errors: Unauthenticated (the token died), those of Check and create as they are.
-func (m *Manager) Issue(ctx context.Context, in Intent, create func(ctx context.Context, r Record) error) (Record, error) {
+func (m *Manager) Issue(ctx context.Context, in Intent, create func(ctx context.Context, r Record) error) (_ Record, err error) {
+	began := m.Store.Clock().Now()
+	defer func() { m.issued(in.MountUUID, began, err) }()
 	if in.TTL <= 0 {
 		return Record{}, errs.New(errs.Invalid, "the lease would have no lifetime: check the role's and the mount's TTLs")
 	}

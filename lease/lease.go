@@ -45,6 +45,8 @@ type Config struct {
 	CreateBudget time.Duration // how long a create may take; 0: 15 s
 	RevokeBudget time.Duration // how long one revocation may take; 0: 30 s
 	Workers      int           // groups of revocations at once per target; 0: 8
+
+	Observer Observer // is told what becomes of leases; the zero value: nobody is
 }
 
 // Manager issues, renews and revokes leases. Safe for concurrent use.

@@ -274,9 +274,14 @@ func (m *Manager) undoGroup(ctx context.Context, claimed []claim) []error {
 	failpoint.Hit("lease/revoke/after-mark")
 	ctx, done := context.WithTimeoutCause(context.WithoutCancel(ctx), m.RevokeBudget, ErrUnknown)
 	defer done()
-	// Crash: the rows are claimed; they are due again when their claimant is dead.
-	for i, err := range group.RevokeGroup(ctx, records) {
+	began := m.Store.Clock().Now()
+	answers := group.RevokeGroup(ctx, records) // Crash: the rows are claimed; they are due again when their claimant is dead.
+	share := m.Store.Clock().Now().Sub(began) / time.Duration(max(1, len(records)))
+	for i, err := range answers {
 		failed[places[i]] = err
+		if err == nil || errors.Is(err, ErrUnreachable) { // the others are tried again one by one, and told of then
+			m.undone(records[i], share, err)
+		}
 	}
 	failpoint.Hit("lease/revoke/after-drop")
 	return failed

@@ -25,8 +25,12 @@ var errOvertaken = errors.New("another renewal came first")
 // Errors: Invalid (no such lease, not renewable, expired, being revoked, or past its maximum), Unavailable (the target
 // refused; nothing changed), those of the Revoker's Terms. Wire: sys/leases/renew.
 func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration) (Record, []string, error) {
+	began := m.Store.Clock().Now()
 	for range renewAttempts {
 		r, warnings, err := m.renewOnce(ctx, id, increment)
+		if err == nil {
+			m.renewed(began)
+		}
 		if !errors.Is(err, errOvertaken) {
 			return r, warnings, err
 		}

@@ -368,7 +368,10 @@ func (m *Manager) undo(ctx context.Context, c claim) error {
 	failpoint.Hit("lease/revoke/after-mark")
 	ctx, done := context.WithTimeoutCause(context.WithoutCancel(ctx), m.RevokeBudget, ErrUnknown)
 	defer done()
-	if err := revoker.Revoke(ctx, c.Record); err != nil { // Crash: the row is claimed; it is due again when its claimant is dead.
+	began := m.Store.Clock().Now()
+	err = revoker.Revoke(ctx, c.Record) // Crash: the row is claimed; it is due again when its claimant is dead.
+	m.undone(c.Record, m.Store.Clock().Now().Sub(began), err)
+	if err != nil {
 		return err
 	}
 	failpoint.Hit("lease/revoke/after-drop")

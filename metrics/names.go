@@ -49,9 +49,6 @@ var (
 	MissingUsers       = gauge("lease.missing_users", "Leases whose users the last reconciliation did not find.", mountPoint, connection)
 	ForeignUsers       = gauge("lease.foreign_users", "Users that look like leased ones and belong to no lease of this store.", mountPoint, connection)
 
-	DatabaseCall       = timer("database.call", "Milliseconds that calls to a target database took, waiting for a free slot excluded.", mountPoint, connection)
-	DatabaseCallFailed = counter("database.call_failed", "Calls to a target database that failed.", mountPoint, connection, outcome)
-
 	StoreCommit       = timer("store.commit", "Milliseconds until the store had made a transaction durable.")
 	StoreCommitFailed = counter("store.commit_failed", "Commits that the store's database refused.")
 	StoreUpdates      = counter("store.updates", "Writing transactions that were made durable; several may share a commit.")

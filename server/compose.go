@@ -170,6 +170,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		MountTTL: func(mountUUID string) (def, max time.Duration) {
 			return p.broker.MountTTL(mountUUID)
 		},
+		Observer: p.measures.leaseObserver(),
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"leasehold/broker"
 	"leasehold/engine"
 	"leasehold/internal/clock"
+	"leasehold/lease"
 	"leasehold/metrics"
 	"leasehold/server/config"
 	"leasehold/server/httpapi"
@@ -150,6 +152,38 @@ func (m *measures) storeObserver() store.Observer {
 	}
 }
 
+func (m *measures) leaseObserver() lease.Observer {
+	return lease.Observer{
+		Issued: func(mountUUID string, took time.Duration, err error) {
+			path := m.mountPath(mountUUID)
+			if err != nil {
+				m.Add(metrics.LeaseIssueFailed, 1, path, outcome(err))
+				return
+			}
+			m.Add(metrics.LeasesCreated, 1, path)
+			m.Observe(metrics.LeaseIssue, took, path)
+		},
+		Renewed: func(took time.Duration) { m.Observe(metrics.LeaseRenew, took) },
+		Undone: func(mountUUID, connection string, took time.Duration, err error) {
+			m.Observe(metrics.LeaseRevoke, took)
+			m.Add(metrics.LeaseRevoked, 1, m.mountPath(mountUUID), connection, outcome(err))
+		},
+	}
+}
+
+// outcome is the word for what a target database answered.
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return metrics.OutcomeOK
+	case errors.Is(err, lease.ErrUnreachable):
+		return metrics.OutcomeUnreachable
+	case errors.Is(err, lease.ErrUnknown):
+		return metrics.OutcomeUnknown
+	}
+	return metrics.OutcomeFailed
+}
+
 // onReconciled keeps what was found at a connection. Nothing anywhere is also what is told of a connection that is gone.
 func (m *measures) onReconciled(mountUUID, connection string, orphans, missing, foreign int) {
 	m.mu.Lock()
@@ -188,7 +222,9 @@ func (p *parts) measure(usage time.Duration) {
 	})
 	m.Sample("reconciled", measureEvery, p.unsealed(m.tellReconciled))
 	m.Sample("irrevocable", sampleEvery, p.unsealed(p.sampleIrrevocable))
+	m.Sample("backlogs", sampleEvery, p.unsealed(p.sampleBacklogs))
 	if usage > 0 {
+		m.Sample("leases", usage, p.unsealed(p.sampleLeases))
 		m.Sample("tokens", usage, p.unsealed(p.sampleTokens))
 	}
 }
@@ -210,6 +246,35 @@ func (p *parts) sampleIrrevocable(ctx context.Context, set func(metrics.Gauge, f
 		total += n
 	}
 	set(metrics.LeasesIrrevocable, float64(total))
+	return err
+}
+
+func (p *parts) sampleBacklogs(ctx context.Context, set func(metrics.Gauge, float64, ...string)) error {
+	backlogs, err := p.leases.Backlogs(ctx)
+	for _, b := range backlogs {
+		path := p.measures.mountPath(b.MountUUID)
+		if path == "" {
+			continue
+		}
+		parked := 0.0
+		if b.Parked {
+			parked = 1
+		}
+		set(metrics.LeasesDue, float64(b.Due), path, b.Target)
+		set(metrics.LeasesDueOldestAge, b.Oldest.Seconds(), path, b.Target)
+		set(metrics.TargetParked, parked, path, b.Target)
+	}
+	return err
+}
+
+func (p *parts) sampleLeases(ctx context.Context, set func(metrics.Gauge, float64, ...string)) error {
+	counts, err := p.leases.CountByState(ctx)
+	all := 0
+	for state, n := range counts {
+		all += n
+		set(metrics.LeasesByState, float64(n), string(state))
+	}
+	set(metrics.Leases, float64(all))
 	return err
 }
 
