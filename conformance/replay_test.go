@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // unmet names the needs of a flow that nothing here can meet yet. Such a flow fails; it is never skipped over.
-var met = map[string]bool{"pg": true, "tmp": true, "compute": true}
+var met = map[string]bool{"pg": true, "my": true, "tmp": true, "compute": true}
 
 func TestRecordings(t *testing.T) {
 	flows, err := loadFlows("../testdata/wire")
@@ -73,9 +73,13 @@ func replayWithNeeds(t *testing.T, f *flow, database string) *result {
 			r.fail(f.Name, "needs "+need+", which is not built yet")
 			return r
 		}
-		if need == "pg" {
+		switch need {
+		case "pg":
 			db := testdb.Postgres(t)
 			vars["PG_ADDR"], vars["PG_USER"], vars["PG_PASS"], vars["PG_DB"] = db.Addr, db.User, db.Password, db.Database
+		case "my":
+			db := testdb.MariaDB(t)
+			vars["MY_ADDR"], vars["MY_USER"], vars["MY_PASS"] = db.Addr, db.User, db.Password
 		}
 	}
 	return replay(f, binary, vars, database)
