@@ -79,6 +79,9 @@ func find(tx *store.Tx, query string, key any) (Token, bool, error) {
 	t.Granted *= time.Microsecond
 	t.Orphan = orphan.Bool
 	t.LeaseID = leaseID(t.Path, id)
+	if t.Path == noPath {
+		t.Path, t.Wrapping = c.Path, true
+	}
 	return t, true, nil
 }
 

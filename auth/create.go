@@ -33,7 +33,8 @@ type Spec struct {
 	Renewable      bool
 	NoDefault      bool
 
-	login json.RawMessage
+	wrapping bool
+	login    json.RawMessage
 }
 
 // Create makes a token and returns it with its text. A child of a token that has ended is not made.
@@ -64,7 +65,7 @@ func (s *Store) CreateTx(tx *store.Tx, spec Spec) (Token, secret.Text, error) {
 		Type: spec.Type, Parent: spec.Parent, Path: spec.Path, DisplayName: spec.DisplayName, EntityID: spec.EntityID, Role: spec.Role,
 		Policies: spec.Policies, Meta: spec.Meta, BoundCIDRs: spec.BoundCIDRs, CreatedAt: now, CreationTTL: spec.TTL,
 		ExplicitMaxTTL: spec.ExplicitMaxTTL, Period: spec.Period, Granted: spec.TTL, NumUses: spec.NumUses, Renewable: spec.Renewable,
-		Orphan: spec.Parent == 0, NoDefault: spec.NoDefault, login: spec.login,
+		Orphan: spec.Parent == 0, NoDefault: spec.NoDefault, Wrapping: spec.wrapping, login: spec.login,
 		readAt: now,
 	}
 	if len(t.Meta) == 0 {
@@ -125,7 +126,11 @@ func (s *Store) insert(tx *store.Tx, t Token, text secret.Text) (Token, secret.T
 	if err != nil {
 		return Token{}, secret.Text{}, err
 	}
-	plain, err := json.Marshal(contentOf(&t))
+	c, path := contentOf(&t), t.Path
+	if t.Wrapping {
+		c.Path, path = path, noPath
+	}
+	plain, err := json.Marshal(c)
 	if err != nil {
 		return Token{}, secret.Text{}, fmt.Errorf("encode a token: %w", err)
 	}
@@ -136,12 +141,12 @@ func (s *Store) insert(tx *store.Tx, t Token, text secret.Text) (Token, secret.T
 	err = tx.QueryRow(`INSERT INTO tokens
 			(id, accessor, parent, state, path, uses, created_at, renewed_at, expires_at, due_at, granted, sealed)
 			VALUES ($1, $2, $3, 'live', $4, $5, $6, 0, $7, $8, $9, $10) RETURNING seq`,
-		id, accessor, t.Parent, t.Path, t.NumUses, store.Micros(t.CreatedAt), nullMicros(t.ExpiresAt), nullMicros(t.ExpiresAt),
+		id, accessor, t.Parent, path, t.NumUses, store.Micros(t.CreatedAt), nullMicros(t.ExpiresAt), nullMicros(t.ExpiresAt),
 		t.Granted.Microseconds(), sealed).Scan(&t.Seq)
 	if err != nil {
 		return Token{}, secret.Text{}, fmt.Errorf("insert a token: %w", err)
 	}
-	t.LeaseID = leaseID(t.Path, id)
+	t.LeaseID = leaseID(path, id)
 	return t, text, nil
 }
 

@@ -29,12 +29,13 @@
 //
 // A service token is a random text; the store knows it only by its blind index. A batch token has no row: its text is
 // the sealed content, and it dies at its expiry or with the row of its parent. A token with a limited number of uses is
-// decremented in the transaction that checks it; the last use leaves it alive for that one request.
+// decremented in the transaction that checks it; the last use leaves it alive for that one request. A wrapping token
+// ([Wrapping]) has one use, and no lease: it stands for an answer that is kept elsewhere, and goes with it.
 //
 // # Tables
 //
 //	tokens       seq; id and accessor: blind indexes; parent: seq of the parent's row, 0 for an orphan; state; path: where
-//	             it was made, the first part of its lease id; uses: left, 0 unlimited, -1 none; created_at; renewed_at;
+//	             it was made, the first part of its lease id, empty for a wrapping token; uses: left, 0 unlimited, -1 none; created_at; renewed_at;
 //	             expires_at: null never; due_at: when the reaper ends it, null never; granted: the latest lifetime;
 //	             sealed: the rest as JSON
 //	token_roles  name; sealed: the role as JSON

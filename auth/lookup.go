@@ -110,11 +110,13 @@ func (s *Store) ListLeases(ctx context.Context, prefix string) ([]string, error)
 	var keys []string
 	err := s.view(ctx, "list the leases of tokens", func(tx *store.Tx) error {
 		keys = nil
-		if err := idsAt(tx, prefix, &keys); err != nil {
-			return err
+		if prefix != noPath {
+			if err := idsAt(tx, prefix, &keys); err != nil {
+				return err
+			}
 		}
 		// An index seek or two for each folder, however many tokens are in it.
-		for at := from; ; {
+		for at := max(from, firstOfPaths); ; {
 			path, err := firstPath(tx, at, to)
 			if err != nil || path == "" {
 				return err

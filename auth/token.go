@@ -19,8 +19,9 @@ const (
 
 // Names of the policies that have a meaning of their own here.
 const (
-	rootPolicy    = "root"
-	defaultPolicy = "default"
+	rootPolicy     = "root"
+	defaultPolicy  = "default"
+	wrappingPolicy = "response-wrapping"
 )
 
 // Token is what is known of a token. It does not hold the token's text, which nobody keeps.
@@ -48,9 +49,10 @@ type Token struct {
 	NumUses   int  // left; 0: unlimited; -1: the request that sees this is the last
 	Renewable bool // may it be renewed
 	Orphan    bool // ends with no other token
+	Wrapping  bool // stands for a wrapped answer
 	NoDefault bool // the default policy was refused
 
-	LeaseID string // Path + "/" + hash; batch tokens have none
+	LeaseID string // Path + "/" + hash; batch and wrapping tokens have none
 
 	login  json.RawMessage // of auth methods: the engine.Login, for renewal
 	readAt time.Time
@@ -117,10 +119,10 @@ type content struct {
 	Renewable      bool              `json:",omitempty"`
 	NoDefault      bool              `json:",omitempty"`
 	Login          json.RawMessage   `json:",omitempty"`
+	Path           string            `json:",omitempty"` // batch and wrapping tokens: the others' rows have it
 
 	// Batch tokens only. The parent is named by its blind id, which no other row can ever have.
 	ParentID  string `json:",omitempty"`
-	Path      string `json:",omitempty"`
 	CreatedAt int64  `json:",omitempty"`
 	ExpiresAt int64  `json:",omitempty"`
 }
@@ -150,5 +152,10 @@ func accessorID(tx *store.Tx, accessor string) (string, error) {
 	return tx.Index("accessor", []byte(accessor))
 }
 
-// leaseID is made of the path and the blind id: it names the token and does not tell it.
-func leaseID(path, id string) string { return path + "/h" + id }
+// leaseID is made of the path and the blind id: it names the token and does not tell it. A row without a path has none.
+func leaseID(path, id string) string {
+	if path == noPath {
+		return ""
+	}
+	return path + "/h" + id
+}

@@ -37,10 +37,12 @@ type Config struct {
 	Tokens  *auth.Store
 	Leases  *lease.Manager
 
-	// Engines and AuthMethods are the engines by type of mount. Cubbyhole and identity are mounted from the start and
+	// Engines and AuthMethods are the engines by type of mount. Cubbyhole and identity are mounted from the start, and
 	// answer "unsupported path" while they have no engine here; token must be there.
 	Engines     map[string]engine.Engine
 	AuthMethods map[string]engine.Engine
+	// Cubbyhole keeps wrapped answers with their tokens: the engine that Engines has for the type of that name.
+	Cubbyhole Cubbyhole
 	// System makes the engine behind sys/*, which asks the broker for what it does.
 	System func(*Broker) engine.Engine
 
@@ -91,8 +93,9 @@ type Broker struct {
 // New checks the configuration and makes a Broker. It reads nothing from the store.
 func New(cfg Config) (*Broker, error) {
 	switch {
-	case cfg.Store == nil, cfg.Barrier == nil, cfg.Tokens == nil, cfg.Leases == nil, cfg.System == nil, cfg.Clock == nil:
-		return nil, errors.New("broker: Store, Barrier, Tokens, Leases, System and Clock are required")
+	case cfg.Store == nil, cfg.Barrier == nil, cfg.Tokens == nil, cfg.Leases == nil, cfg.Cubbyhole == nil, cfg.System == nil,
+		cfg.Clock == nil:
+		return nil, errors.New("broker: Store, Barrier, Tokens, Leases, Cubbyhole, System and Clock are required")
 	case cfg.AuthMethods["token"] == nil:
 		return nil, errors.New("broker: AuthMethods has no engine for \"token\"")
 	}

@@ -46,7 +46,34 @@ func (c *call) auditResponse(ctx context.Context, resp *engine.Response, failed 
 	return c.b.timed(true, func() error { return c.b.audit.Response(ctx, e) })
 }
 
+// auditUnknown writes the only line of a request whose wrapping token is not good, and returns the answer. The request is not
+// routed, and nobody asks what else its own token may do.
+//
+// Compat: recording audit-wrap.
+func (c *call) auditUnknown(ctx context.Context, refused error) error {
+	if !c.b.audit.Enabled() {
+		return refused
+	}
+	e := c.entry()
+	e.Auth = audit.Auth{ClientToken: c.Token, Accessor: c.token.Accessor}
+	e.Request.Mount = audit.Mount{Path: "sys/"}
+	e.Error = shown(refused)
+	if err := c.b.timed(false, func() error { return c.b.audit.Request(ctx, e) }); err != nil {
+		return err
+	}
+	return refused
+}
+
+// auditAnswer fills in what is answered. Of what a wrapped answer stands for, the line says nothing but who has logged in.
 func (c *call) auditAnswer(e *audit.Entry, resp *engine.Response) {
+	if resp.Wrap != nil {
+		wrap := audit.Wrap(*resp.Wrap)
+		e.Response.Wrap = &wrap
+		if c.wrapped != nil && c.wrapped.Login != nil {
+			e.Auth = *auditMade(c.wrapped)
+		}
+		return
+	}
 	e.Response.Data, e.Response.Warnings = resp.Data, resp.Warnings
 	if resp.Secret != nil {
 		e.Response.Secret = &audit.Secret{LeaseID: resp.Secret.LeaseID}
@@ -54,7 +81,15 @@ func (c *call) auditAnswer(e *audit.Entry, resp *engine.Response) {
 	if resp.Auth == nil {
 		return
 	}
-	made := audit.Auth{
+	e.Response.Auth = auditMade(resp)
+	if resp.Login != nil {
+		e.Auth = *e.Response.Auth // who asks is whom the login found
+	}
+}
+
+// auditMade is the token that an answer tells of.
+func auditMade(resp *engine.Response) *audit.Auth {
+	made := &audit.Auth{
 		ClientToken: resp.Auth.ClientToken, Accessor: resp.Auth.Accessor, DisplayName: resp.Auth.DisplayName, Policies: resp.Auth.Policies,
 		TokenPolicies:    resp.Auth.TokenPolicies,
 		IdentityPolicies: resp.Auth.IdentityPolicies, Metadata: resp.Auth.Metadata, NumUses: resp.Auth.NumUses, EntityID: resp.Auth.EntityID,
@@ -62,9 +97,8 @@ func (c *call) auditAnswer(e *audit.Entry, resp *engine.Response) {
 	}
 	if resp.Login != nil {
 		made.NoDefaultPolicy = resp.Login.NoDefault
-		e.Auth = made // who asks is whom the login found
 	}
-	e.Response.Auth = &made
+	return made
 }
 
 // entry is what both lines of the request have in common.

@@ -27,9 +27,10 @@ type call struct {
 
 	acl     *policy.ACL
 	verdict policy.Verdict
-	asked   bool // the policies, or the path's need for none, decided
-	reached bool // the engine was asked
-	audited bool // the request line was written
+	asked   bool             // the policies, or the path's need for none, decided
+	reached bool             // the engine was asked
+	wrapped *engine.Response // what a wrapped answer stands for; nil: the answer is not wrapped
+	audited bool             // the request line was written
 }
 
 // Handle runs one request: the package comment draws its way. It also returns the type of the mount that answered.
@@ -56,6 +57,9 @@ func (b *Broker) Handle(ctx context.Context, r *Request) (*engine.Response, stri
 	var resp *engine.Response
 	if err == nil {
 		resp, err = c.run(ctx)
+	}
+	if err == nil {
+		resp, err = c.wrap(ctx, resp)
 	}
 	if failed := c.auditResponse(ctx, resp, err); failed != nil {
 		c.withhold(ctx, resp)
@@ -87,8 +91,12 @@ func (b *Broker) admit(ctx context.Context, r *Request) (*call, error) {
 	}
 	c := &call{Request: r, b: b}
 	var s *snapshot
+	var unknown error // the wrapping token that the request names
 	err := b.store.View(ctx, func(tx *store.Tx) (err error) {
 		if s, err = b.current(tx); err != nil {
+			return err
+		}
+		if unknown, err = b.checkWrapping(tx, r); err != nil {
 			return err
 		}
 		c.tokenErr = nil
@@ -103,6 +111,9 @@ func (b *Broker) admit(ctx context.Context, r *Request) (*call, error) {
 	}
 	if err := b.openDevices(ctx, s); err != nil {
 		return nil, err
+	}
+	if unknown != nil {
+		return nil, c.auditUnknown(ctx, unknown)
 	}
 	refused := c.decide(ctx, s)
 	if err := c.auditRequest(ctx, refused); err != nil {
@@ -181,22 +192,31 @@ func (c *call) run(ctx context.Context) (*engine.Response, error) {
 		return nil, errs.New(errs.NotFound, "no handler for route %q. route entry not found.", c.Path)
 	case c.engine == nil:
 		return nil, errs.Framed(errs.NotFound, "unsupported path")
-	case c.WrapTTL > 0:
-		// An answer in clear is not what was asked for, nor what a policy that demands wrapping allows.
-		return nil, errs.New(errs.Invalid, "responses cannot be wrapped by this server")
 	}
 	c.reached = true
 	resp, err := c.engine.Handle(ctx, &c.inner)
 	if err != nil {
-		return nil, err
+		return nil, c.unlisted(err)
 	}
 	if resp != nil && resp.Login != nil {
 		return resp, c.login(ctx, resp)
 	}
 	if c.nothing(resp) {
-		return nil, errs.New(errs.NotFound, "")
+		return nil, c.unlisted(errs.New(errs.NotFound, ""))
 	}
 	return resp, nil
+}
+
+// unlisted words the refusal of a list that has nothing in it, where the answer was to be wrapped.
+//
+// Compat: recording wrap-any-response.
+func (c *call) unlisted(err error) error {
+	shown := errs.From(err)
+	if c.WrapTTL > 0 && (c.Operation == engine.List || c.Operation == engine.Scan) &&
+		shown != nil && shown.Code == errs.NotFound && shown.Text == "" {
+		return errs.New(errs.NotFound, "unsupported path")
+	}
+	return err
 }
 
 // nothing reports whether a question was answered by there being nothing.
@@ -256,7 +276,13 @@ func (b *Broker) MountLive(tx *store.Tx, mountUUID string) (bool, error) {
 
 // withhold undoes, as far as can be, what the client is not told of: a lease is set due at once.
 func (c *call) withhold(ctx context.Context, resp *engine.Response) {
+	if c.wrapped != nil {
+		resp = c.wrapped
+	}
 	if resp == nil || resp.Secret == nil || resp.Secret.LeaseID == "" {
+		return
+	}
+	if c.mount.Type == "system" && c.Path != unwrap { // a renewal: the client has had the lease for long
 		return
 	}
 	// Crash: the lease stands, and ends at its expiry or with its token.

@@ -75,7 +75,7 @@ func TestRefusals(t *testing.T) {
 		{"sudo", sudoer, engine.Read, "sys/audit", 0, ""},
 		{"root, no mount", n.Root, engine.Read, "nowhere/x", errs.NotFound, noRouteNowhere},
 		{"root, no path", n.Root, engine.Read, "sys/nope", errs.NotFound, framedNoPath},
-		{"an engine that is not there yet", n.Root, engine.Read, "cubbyhole/a", errs.NotFound, framedNoPath},
+		{"an engine that is not there yet", n.Root, engine.Read, "identity/a", errs.NotFound, framedNoPath},
 		{"a write to a folder", n.Root, engine.Update, "notes/x/", errs.Invalid, "cannot write to a path ending in '/'"},
 		{"a denied write to a folder", plain, engine.Update, "notes/x/", errs.Denied, framedDenial},
 		{"nothing there", reader, engine.Read, "notes/none", errs.NotFound, ""},
@@ -174,14 +174,6 @@ func TestLogin(t *testing.T) {
 	n.Must(engine.Delete, "sys/auth/front/door", nil)
 	_, err = n.Do(token, engine.Read, "auth/token/lookup-self", nil)
 	wantError(t, err, errs.Unauthenticated, "permission denied")
-}
-
-// A policy that demands wrapping is not met by an answer in clear.
-func TestWrappingIsNotIgnored(t *testing.T) {
-	t.Parallel()
-	n := brokertest.New(t, broker.Settings{})
-	_, _, err := n.Handle(t.Context(), &broker.Request{ID: "1", Operation: engine.Read, Path: "sys/mounts", Token: n.Root, WrapTTL: 60e9})
-	wantError(t, err, errs.Invalid, "responses cannot be wrapped by this server")
 }
 
 func TestHelp(t *testing.T) {

@@ -131,12 +131,28 @@ type Response struct {
 	Auth      *Auth          // a token came with it
 	Login     *Login         // auth methods: who logged in; the broker makes the token and fills Auth
 	Warnings  []string
-	Duplicate bool // data's keys stand at the top level of the envelope, too
-	Raw       *Raw // outside the envelope
+	Duplicate bool  // data's keys stand at the top level of the envelope, too
+	Raw       *Raw  // outside the envelope
+	Wrap      *Wrap // the answer is kept for whoever has the token in here; nothing else is shown
+}
+
+// Empty reports whether there is nothing to show in the envelope.
+func (r *Response) Empty() bool {
+	return r.Data == nil && r.Secret == nil && r.Auth == nil && r.Login == nil && r.Wrap == nil && len(r.Warnings) == 0
 }
 
 // Warn adds a warning.
 func (r *Response) Warn(text ...string) { r.Warnings = append(r.Warnings, text...) }
+
+// Wrap is where a wrapped answer is to be had.
+type Wrap struct {
+	TTL             time.Duration
+	Token           secret.Text
+	Accessor        string
+	CreatedAt       time.Time
+	CreationPath    string // of the request whose answer it is
+	WrappedAccessor string // of the token inside, or of what else inside lets a client log in; empty: there is none
+}
 
 // Secret is the lease part of a response.
 type Secret struct {

@@ -154,8 +154,8 @@ func (ro *Router) Handle(ctx context.Context, r *Request) (*Response, error) {
 	if err != nil || resp == nil || resp.Raw != nil || p.Fields == nil {
 		return resp, err
 	}
-	if resp.Data == nil && resp.Auth == nil && resp.Secret == nil && resp.Login == nil && len(resp.Warnings) == 0 {
-		return resp, nil // an empty answer stays empty
+	if resp.Empty() || resp.Wrap != nil {
+		return resp, nil // an empty answer stays empty, and a wrapped one has its warnings inside
 	}
 	if len(ignored) > 0 {
 		sort.Strings(ignored)

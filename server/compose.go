@@ -214,6 +214,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		Leases:      p.leases,
 		Engines:     p.engines,
 		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
+		Cubbyhole:   cubbyhole,
 		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, p.process(levels)) },
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,

@@ -20,6 +20,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/clock"
 	"leasehold/internal/secret"
+	"leasehold/kvcompat"
 	"leasehold/lease"
 	"leasehold/store"
 	"leasehold/store/seal"
@@ -37,6 +38,8 @@ type Node struct {
 	Tokens  *auth.Store
 	Leases  *lease.Manager
 	Lab     *Lab
+	// Audited is called after each line that the audit devices took or refused. Set it before requests run at once.
+	Audited func(answer bool)
 
 	Share []byte      // the one unseal share; empty until Initialize
 	Root  secret.Text // the root token
@@ -48,7 +51,19 @@ var Start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // New is an open node on a store of its own.
 func New(t testing.TB, settings broker.Settings) *Node {
 	t.Helper()
-	n := NewSealed(t, settings)
+	return NewSealed(t, settings).opened()
+}
+
+// NewOn is New on a store of the caller's choice, which is empty. The dialect's clock is that of the node.
+func NewOn(t testing.TB, settings broker.Settings, dialect func(clock.Clock) store.Dialect) *Node {
+	t.Helper()
+	return newSealed(t, settings, dialect).opened()
+}
+
+// opened initialises and unseals the node.
+func (n *Node) opened() *Node {
+	t := n.T
+	t.Helper()
 	shares, root, err := n.Initialize(t.Context(), seal.Params{Shares: 1, Threshold: 1})
 	if err != nil {
 		t.Fatalf("initialize: %v", err)
@@ -61,11 +76,18 @@ func New(t testing.TB, settings broker.Settings) *Node {
 // NewSealed is a node on an empty store of its own.
 func NewSealed(t testing.TB, settings broker.Settings) *Node {
 	t.Helper()
+	return newSealed(t, settings, func(clock.Clock) store.Dialect {
+		return sqlite.New(sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")})
+	})
+}
+
+func newSealed(t testing.TB, settings broker.Settings, dialect func(clock.Clock) store.Dialect) *Node {
+	t.Helper()
 	clk := clock.NewFake(Start)
 	st, err := store.Open(t.Context(), store.Config{
-		Dialect:    sqlite.New(sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")}),
+		Dialect:    dialect(clk),
 		Clock:      clk,
-		Migrations: slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations()),
+		Migrations: slices.Concat(seal.Migrations(), broker.Migrations(), auth.Migrations(), lease.Migrations(), kvcompat.Migrations()),
 	})
 	if err != nil {
 		t.Fatalf("open a store: %v", err)
@@ -97,7 +119,8 @@ func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settin
 		}
 	}
 	var err error
-	n.Tokens, err = auth.New(auth.Config{Store: st, DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
+	cubbyhole := kvcompat.NewCubbyhole(st)
+	n.Tokens, err = auth.New(auth.Config{Store: st, Ended: cubbyhole.Forget, DueLeases: func(tx *store.Tx, token int64, limit int) (int, error) {
 		return n.Leases.DueByToken(tx, token, limit)
 	}})
 	must(err)
@@ -121,10 +144,16 @@ func wire(t testing.TB, st *store.Store, clk *clock.Fake, settings broker.Settin
 	must(err)
 	n.Broker, err = broker.New(broker.Config{
 		Store: st, Barrier: n.Barrier, Tokens: n.Tokens, Leases: n.Leases,
-		Engines:     map[string]engine.Engine{"lab": n.Lab, "kv": n.Lab},
-		AuthMethods: map[string]engine.Engine{"token": tokens, "door": door{}},
+		Engines:     map[string]engine.Engine{"lab": n.Lab, "kv": n.Lab, kvcompat.CubbyholeKind: cubbyhole},
+		Cubbyhole:   cubbyhole,
+		AuthMethods: map[string]engine.Engine{"token": tokens, "door": door{}, "approle": door{}},
 		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, sys.Process{}) },
 		Version:     "1.2.3", Settings: settings, Clock: clk,
+		Observer: broker.Observer{Audited: func(answer bool, _ time.Duration, _ error) {
+			if n.Audited != nil {
+				n.Audited(answer)
+			}
+		}},
 	})
 	must(err)
 	t.Cleanup(n.Wait)
@@ -142,11 +171,18 @@ func (n *Node) MustUnseal() {
 
 // Do sends a request with a token. path may be of a list, with or without the trailing slash.
 func (n *Node) Do(token secret.Text, op engine.Operation, path string, data map[string]any) (*engine.Response, error) {
+	return n.DoWrapped(n.T.Context(), 0, token, op, path, data)
+}
+
+// DoWrapped is Do for an answer that is to be wrapped.
+func (n *Node) DoWrapped(ctx context.Context, ttl time.Duration, token secret.Text, op engine.Operation, path string,
+	data map[string]any) (*engine.Response, error) {
 	if op == engine.List && path != "" && path[len(path)-1] != '/' {
 		path += "/"
 	}
-	resp, _, err := n.Handle(n.T.Context(), &broker.Request{
+	resp, _, err := n.Handle(ctx, &broker.Request{
 		ID: uuid.NewString(), Operation: op, Path: path, Data: decoded(data), RemoteAddr: "127.0.0.1", RemotePort: 4711, Token: token,
+		WrapTTL: ttl,
 	})
 	return resp, err
 }
@@ -338,7 +374,7 @@ func (l *Lab) Unmount(_ context.Context, m engine.Mount) error {
 	return nil
 }
 
-// door is an auth method that lets everybody in who says a name.
+// door is an auth method that lets everybody in who says a name, and hands out secret ids.
 type door struct{}
 
 func (door) Describe(context.Context, *engine.Request) (engine.Facts, error) {
@@ -346,6 +382,9 @@ func (door) Describe(context.Context, *engine.Request) (engine.Facts, error) {
 }
 
 func (door) Handle(_ context.Context, r *engine.Request) (*engine.Response, error) {
+	if r.Path == "secret-id" {
+		return &engine.Response{Data: map[string]any{"secret_id": "s", "secret_id_accessor": "a"}}, nil
+	}
 	name, _ := r.Data["name"].(string)
 	return &engine.Response{Login: &engine.Login{DisplayName: name, Renewable: true, Metadata: map[string]string{"name": name}}}, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"leasehold/engine/envelope"
 	"leasehold/internal/errs"
 )
 
@@ -106,7 +107,7 @@ func FuzzDecodeJSON(f *testing.F) {
 		if !json.Valid(body) {
 			t.Fatalf("%q is not JSON and was accepted", body)
 		}
-		encoded, err := appendValue(nil, got)
+		encoded, err := envelope.AppendValue(nil, got)
 		if err != nil {
 			t.Fatalf("%q: encode: %v", body, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"leasehold/engine/envelope"
 	"leasehold/internal/errs"
 )
 
@@ -63,13 +64,13 @@ func (x *exchange) fail(ctx context.Context, err error) {
 	defer buffer.release()
 	b := append(buffer.b[:0], `{"errors":[`...)
 	if shown.Text != "" {
-		b = appendText(b, shown.Shown())
+		b = envelope.AppendText(b, shown.Shown())
 	}
 	b = append(b, ']')
 	if shown.Data != nil {
 		var encoding error
 		b = append(b, `,"data":`...)
-		if b, encoding = appendValue(b, shown.Data); encoding != nil {
+		if b, encoding = envelope.AppendValue(b, shown.Data); encoding != nil {
 			x.h.log.Error("encode answer", "request_id", x.requestID(), "error", encoding)
 			b = append(b[:0], `{"errors":["internal error"]`...)
 		}

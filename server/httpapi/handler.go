@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"leasehold/broker"
+	"leasehold/engine/envelope"
 	"leasehold/internal/clock"
 	"leasehold/server/config"
 )
@@ -284,7 +285,7 @@ func (x *exchange) value(v map[string]any) error { return x.valueWith(http.Statu
 func (x *exchange) valueWith(status int, v map[string]any) error {
 	buffer := takeBuffer()
 	defer buffer.release()
-	b, err := appendValue(buffer.b[:0], v)
+	b, err := envelope.AppendValue(buffer.b[:0], v)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,9 @@ func wrapTTL(h http.Header) (time.Duration, error) {
 	if ttl < 0 {
 		return 0, errs.New(errs.Invalid, "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative")
 	}
+	if ttl > 0 && strings.EqualFold(h.Get("X-Vault-Wrap-Format"), "jwt") {
+		return 0, errs.New(errs.Invalid, "this server has no wrapping tokens in the form of a JWT: ask without X-Vault-Wrap-Format")
+	}
 	return ttl, nil
 }
 

@@ -162,6 +162,9 @@ func TestTokenAndHeaders(t *testing.T) {
 
 		{name: "wrap: not a duration", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Wrap-TTL", "abc"}, status: 400, want: `error parsing X-Vault-Wrap-TTL header: time: invalid duration`},
 		{name: "wrap: negative", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Wrap-TTL", "-5m"}, status: 400, want: "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative"},
+		{name: "wrap: as JWT", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Wrap-TTL", "5m", "X-Vault-Wrap-Format", "JWT"}, status: 400, want: "no wrapping tokens in the form of a JWT"},
+		{name: "wrap: the format alone", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Wrap-Format", "jwt"}, status: 200, want: `"wrap_info":null`},
+		{name: "wrap", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Wrap-TTL", "5m"}, status: 200, want: `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"hvs.`},
 		{name: "wrap: zero", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Wrap-TTL", "0"}, status: 200, want: `"wrap_info":null`},
 
 		{name: "root namespace", method: "GET", path: self, token: "root", headers: []string{"X-Vault-Namespace", ""}, status: 200, want: "*"},

@@ -1,4 +1,4 @@
-package httpapi
+package envelope
 
 import (
 	"encoding/json"
@@ -12,21 +12,17 @@ import (
 	"leasehold/internal/secret"
 )
 
-// The encoder appends JSON to a buffer that is used again, and knows the kinds that answers are made of; whatever else
-// comes goes through encoding/json. It is the place where secrets leave the process: a secret.Text in an answer's data
-// is written as its value.
+// AppendValue appends v as JSON. Maps are written in the order of their keys, a [secret.Text] as its value.
 //
 // BenchmarkAnswer: the answer of database/creds costs no allocation, and a tenth of the time that encoding/json takes.
-
-// appendValue appends v. Maps are written in the order of their keys.
-func appendValue(b []byte, v any) ([]byte, error) {
+func AppendValue(b []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...), nil
 	case string:
-		return appendText(b, v), nil
+		return AppendText(b, v), nil
 	case secret.Text:
-		return appendText(b, v.Reveal()), nil
+		return AppendText(b, v.Reveal()), nil
 	case bool:
 		return strconv.AppendBool(b, v), nil
 	case int:
@@ -57,7 +53,7 @@ func appendValue(b []byte, v any) ([]byte, error) {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			if b, err = appendValue(b, item); err != nil {
+			if b, err = AppendValue(b, item); err != nil {
 				return b, err
 			}
 		}
@@ -66,12 +62,12 @@ func appendValue(b []byte, v any) ([]byte, error) {
 		if v == nil {
 			return append(b, "null"...), nil
 		}
-		return appendMap(b, v, appendValue)
+		return appendMap(b, v, AppendValue)
 	case map[string]string:
 		if v == nil {
 			return append(b, "null"...), nil
 		}
-		return appendMap(b, v, func(b []byte, s string) ([]byte, error) { return appendText(b, s), nil })
+		return appendMap(b, v, func(b []byte, s string) ([]byte, error) { return AppendText(b, s), nil })
 	}
 	encoded, err := json.Marshal(v)
 	return append(b, encoded...), err
@@ -86,7 +82,7 @@ func appendTexts(b []byte, items []string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, item)
+		b = AppendText(b, item)
 	}
 	return append(b, ']')
 }
@@ -104,7 +100,7 @@ func appendMap[V any](b []byte, m map[string]V, value func([]byte, V) ([]byte, e
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, key), ':')
+		b = append(AppendText(b, key), ':')
 		if b, err = value(b, m[key]); err != nil {
 			return b, err
 		}
@@ -114,8 +110,8 @@ func appendMap[V any](b []byte, m map[string]V, value func([]byte, V) ([]byte, e
 
 const hexDigits = "0123456789abcdef"
 
-// appendText appends s as a JSON text. Broken UTF-8 is replaced, as encoding/json does.
-func appendText(b []byte, s string) []byte {
+// AppendText appends s as a JSON text. Broken UTF-8 is replaced, as encoding/json does.
+func AppendText(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {

@@ -1,4 +1,4 @@
-package httpapi
+package envelope
 
 import (
 	"bytes"
@@ -47,13 +47,13 @@ func TestAppendValue(t *testing.T) {
 		{[]map[string]any{{"a": nil}}, `[{"a":null}]`},
 		{json.RawMessage(`{"raw":1}`), `{"raw":1}`},
 	} {
-		got, err := appendValue(nil, test.in)
+		got, err := AppendValue(nil, test.in)
 		if err != nil || string(got) != test.want {
 			t.Errorf("%#v: %s %v, want %s", test.in, got, err, test.want)
 		}
 	}
 	for _, bad := range []any{math.NaN(), json.Number("1x"), make(chan int), map[string]any{"a": []any{func() {}}}} {
-		if got, err := appendValue(nil, bad); err == nil {
+		if got, err := AppendValue(nil, bad); err == nil {
 			t.Errorf("%T was encoded as %s", bad, got)
 		}
 	}
@@ -65,7 +65,7 @@ func FuzzAppendText(f *testing.F) {
 	f.Add("\"\\\x00\x1f\u2028\xff\xc0\xaf")
 	f.Fuzz(func(t *testing.T, in string) {
 		var out string
-		encoded := appendText(nil, in)
+		encoded := AppendText(nil, in)
 		if err := json.Unmarshal(encoded, &out); err != nil {
 			t.Fatalf("%q became %s: %v", in, encoded, err)
 		}
@@ -86,7 +86,7 @@ const benchID = "3ebd9daa-1f82-4ab9-9265-5ec03c99b51f"
 
 func TestEnvelopeIsWhatEncodingJSONReads(t *testing.T) {
 	t.Parallel()
-	encoded, err := appendEnvelope(nil, benchID, credentials(), "database")
+	encoded, err := Append(nil, benchID, credentials(), "database")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,15 +126,14 @@ func viaStandardLibrary(t testing.TB, r *engine.Response) []byte {
 // BenchmarkAnswer: what does it cost to write the answer of database/creds, against encoding/json?
 func BenchmarkAnswer(b *testing.B) {
 	resp := credentials()
+	buffer := make([]byte, 0, 2048)
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			buffer := takeBuffer()
 			var err error
-			if buffer.b, err = appendEnvelope(buffer.b[:0], benchID, resp, "database"); err != nil {
+			if buffer, err = Append(buffer[:0], benchID, resp, "database"); err != nil {
 				b.Fatal(err)
 			}
-			buffer.release()
 		}
 	})
 	b.Run("encoding-json", func(b *testing.B) {
