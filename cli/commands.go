@@ -59,6 +59,7 @@ func (e *env) commands() []*cli.Command {
 			e.auditDisable(),
 			e.auditList(),
 		),
+		e.kv(),
 		group("database", "Databases: what the broker's users are there",
 			e.databaseReconcile(),
 		),

@@ -70,7 +70,7 @@ func failed(err error, action string, args ...any) error {
 }
 
 // noValue is the answer to a read or list of something that is not there. err is the server's 404.
-func noValue(err error, path string) error {
+func noValue(err error, path string) *failure {
 	f := refused("No value found at %s", path)
 	var api *client.Error
 	if errors.As(err, &api) && len(api.Errors) > 0 {

@@ -121,6 +121,8 @@ type leaf struct {
 	flags             []cli.Flag // besides the client's
 	run               func(ctx context.Context, args []string) error
 	local             bool // sends nothing: takes no client flags, and signals are its own affair
+
+	ownFormat bool // -format is among flags: the output's is not
 }
 
 // command makes the parser's form of l.
@@ -148,7 +150,11 @@ func (e *env) command(l leaf) *cli.Command {
 		},
 	}
 	if !l.local {
-		c.Flags = append(c.Flags, e.clientFlags()...)
+		for _, f := range e.clientFlags() {
+			if !l.ownFormat || f.Names()[0] != "format" {
+				c.Flags = append(c.Flags, f)
+			}
+		}
 	}
 	return c
 }
