@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"leasehold/internal/secret"
@@ -150,26 +151,32 @@ func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change)
 	return d.fail(op, class, err, script.masks...)
 }
 
-// alteration is what AlterUser runs.
+// alteration is what AlterUser runs. Names are no templates there: whatever braces they have are their own.
+//
+// The account of CURRENT_USER is named: MariaDB 10.11 says yes to ALTER USER CURRENT_USER() IDENTIFIED BY, and changes nothing.
 func (s *session) alteration(name string, c plugins.Change) (script, error) {
 	if len(c.Statements) > 0 {
 		return s.render(name, c.Password, c.Expiration, c.Statements)
 	}
-	accounts := account{name, "%"}.String()
-	switch {
-	case name == s.d.user:
-		accounts = "CURRENT_USER()"
-	case len(s.accounts) > 0 && !slices.Contains(s.accounts, account{name, "%"}):
-		accounts = list(s.accounts)
-	}
-	head := "ALTER USER " + accounts + " IDENTIFIED BY " // no template: whatever braces a name has, they are its own
-	clear := quoteText(c.Password.Reveal(), s.mode)
-	one, hash := rendered{sql: head + clear, clear: head + clear}, s.hash(c.Password)
-	if hash != "" {
-		one.sql = head + "PASSWORD '" + hash + "'"
-	}
 	if _, err := quote(token{text, "''"}, c.Password.Reveal(), s.mode); err != nil {
 		return script{}, fmt.Errorf("the password %w", err)
+	}
+	accounts, usual := []account{{name, "%"}}, account{name, "%"}
+	switch {
+	case name == s.d.user && s.self.name == name:
+		accounts = []account{s.self}
+	case len(s.accounts) > 0 && !slices.Contains(s.accounts, usual):
+		accounts = s.accounts
+	}
+	hash := s.hash(c.Password)
+	var sent, clear []string
+	for _, a := range accounts { // IDENTIFIED BY is about the one account before it
+		clear = append(clear, a.String()+" IDENTIFIED BY "+quoteText(c.Password.Reveal(), s.mode))
+		sent = append(sent, a.String()+" IDENTIFIED BY PASSWORD '"+hash+"'")
+	}
+	one := rendered{clear: "ALTER USER " + strings.Join(clear, ", ")}
+	if one.sql = one.clear; hash != "" {
+		one.sql = "ALTER USER " + strings.Join(sent, ", ")
 	}
 	return script{statements: []rendered{one}, masks: passwordMasks(c.Password, secret.NewText(hash))}, nil
 }

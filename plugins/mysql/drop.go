@@ -122,16 +122,16 @@ func (s *session) drop(ctx context.Context, name string) error {
 
 // dropByStatements is the custom revocation.
 func (s *session) dropByStatements(ctx context.Context, name string, statements []string) error {
-	var failed error
+	var missed, failed error
 	for _, sql := range statements {
 		// Crash: what was answered stays so; the next attempt runs all of them again.
 		err := s.exec(ctx, sql)
-		if err != nil && !aboutNobody(err) {
-			failed = err
-			break
+		if aboutNobody(err) {
+			missed = err
+			continue
 		}
-		if err != nil && failed == nil {
-			failed = err
+		if failed = err; failed != nil {
+			break
 		}
 	}
 	if failed == nil {
@@ -144,11 +144,11 @@ func (s *session) dropByStatements(ctx context.Context, name string, statements 
 		return err
 	}
 	switch {
-	case len(s.accounts) > 0 && failed == nil:
+	case len(s.accounts) > 0 && failed == nil && missed == nil:
 		return refusal("the user is still there after the revocation statements")
-	case len(s.accounts) > 0:
-		return failed
-	case failed != nil && classOf(failed) != plugins.Permanent:
+	case len(s.accounts) > 0 && failed == nil:
+		return missed
+	case len(s.accounts) > 0, failed != nil && classOf(failed) != plugins.Permanent:
 		return failed // the same statements may well succeed the next time, and may have had other work to do
 	}
 	return s.endSessions(ctx, name)

@@ -35,6 +35,7 @@ type session struct {
 	maria    bool
 	version  string
 	mode     mode
+	self     account   // that the connection logged in to
 	accounts []account // of the call's user, when they were looked for last
 
 	sent  bool // a statement is, or was last, on its way without an answer
@@ -70,17 +71,20 @@ func (d *Database) begin(ctx context.Context, op, name string) (*session, error)
 }
 
 func (s *session) open(ctx context.Context, name string) error {
-	rows, err := s.conn.QueryContext(ctx, "SELECT CONNECTION_ID(), CONCAT(@@hostname, ':', @@port), VERSION(), @@sql_mode, u.Host"+
+	rows, err := s.conn.QueryContext(ctx, "SELECT CONNECTION_ID(), CONCAT(@@hostname, ':', @@port), VERSION(), @@sql_mode, CURRENT_USER(), u.Host"+
 		" FROM (SELECT 1) one LEFT JOIN mysql.user u ON u.User = "+quoteBytes(name))
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var sqlMode string
+		var sqlMode, self string
 		var host sql.NullString
-		if err := rows.Scan(&s.id, &s.server, &s.version, &sqlMode, &host); err != nil {
+		if err := rows.Scan(&s.id, &s.server, &s.version, &sqlMode, &self, &host); err != nil {
 			return err
+		}
+		if at := strings.LastIndexByte(self, '@'); at >= 0 {
+			s.self = account{self[:at], self[at+1:]}
 		}
 		s.mode = parseMode(sqlMode)
 		if host.Valid {
