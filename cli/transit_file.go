@@ -193,6 +193,9 @@ func (e *env) produce(ctx context.Context, done, in, out string, replace bool, w
 
 // codingFailed says what to make of an error of the stream.
 func codingFailed(in string, err error) error {
+	if in == "-" {
+		in = "stdin"
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -71,7 +71,7 @@ func dotenvError(text []byte) error {
 func encodeDotenv(data map[string]any) ([]byte, error) {
 	var buf bytes.Buffer
 	for _, key := range sorted(data) {
-		value, err := text(Dotenv, data, key)
+		value, err := textOf(Dotenv, data, key)
 		if err != nil {
 			return nil, err
 		}

@@ -67,7 +67,7 @@ func encodeKubernetes(data map[string]any, name string) ([]byte, error) {
 	}
 	entries := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	for _, key := range sorted(data) {
-		value, err := text(Kubernetes, data, key)
+		value, err := textOf(Kubernetes, data, key)
 		if err != nil {
 			return nil, err
 		}

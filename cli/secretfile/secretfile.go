@@ -135,8 +135,8 @@ func cannotHold(f Format, key string) error {
 	return fmt.Errorf("%s cannot hold the value of key %q: use json or yaml", f, key)
 }
 
-// text is the value of a key in a format that holds nothing else.
-func text(f Format, data map[string]any, key string) (string, error) {
+// textOf is the value of a key in a format that holds nothing else.
+func textOf(f Format, data map[string]any, key string) (string, error) {
 	value, ok := data[key].(string)
 	if ok {
 		return value, nil
