@@ -129,8 +129,9 @@ func passwordMasks(passwords ...secret.Text) []mask {
 	return masks
 }
 
-// leaked is how many characters of a password in a row an error may show.
-const leaked = 4
+// leaked is how many characters of a password in a row no error may show. Fewer say little of a long one, and are in other words
+// by chance.
+const leaked = 6
 
 // fail makes the error that callers see: without the connection's secrets and without those of this call.
 func (d *Database) fail(op string, class plugins.Class, err error, secrets ...mask) error {

@@ -96,7 +96,8 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 
 // harden sets what no URL may choose.
 func harden(config *mysql.Config) {
-	config.AllowAllFiles = false   // a server, or a statement, could otherwise read the files of this machine
+	config.AllowAllFiles = false // a server, or a statement, could otherwise read the files of this machine
+	config.CheckConnLiveness = true
 	config.MultiStatements = false // what was cut at semicolons stays one statement
 	// In some other character sets a quote or backslash may be the second byte of a character.
 	_ = config.Apply(mysql.Charset("utf8mb4", ""))
