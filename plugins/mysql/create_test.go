@@ -303,10 +303,10 @@ func TestServerGivesUpFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := newUser(createUser)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	err = db.CreateUser(ctx, u)
-	if ctx.Err() != nil || err == nil {
+	if err == nil || !strings.Contains(err.Error(), "max_statement_time") && !strings.Contains(err.Error(), "Lock wait") {
 		t.Errorf("the caller's time was over first: %v", err)
 	}
 	if got := plugins.ClassOf(err); got != plugins.Refused && got != plugins.Unknown { // undoing waits for the same lock

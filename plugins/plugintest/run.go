@@ -14,6 +14,9 @@ import (
 	"leasehold/plugins"
 )
 
+// abandonment is after what time a caller gives up, while the database is at the statement that does not end.
+const abandonment = 2 * time.Second
+
 // patience is how long an answer may take before a test fails.
 const patience = 2 * time.Minute
 
@@ -231,10 +234,10 @@ func createBroken(s *suite) {
 func createAbandoned(s *suite) {
 	check(s, "connect", s.db.Verify(s.ctx)) // which may take longer than the time below
 	for name, abandon := range map[string]func() (context.Context, context.CancelFunc){
-		"deadline": func() (context.Context, context.CancelFunc) { return context.WithTimeout(s.ctx, 300*time.Millisecond) },
+		"deadline": func() (context.Context, context.CancelFunc) { return context.WithTimeout(s.ctx, abandonment) },
 		"cancel": func() (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(s.ctx)
-			time.AfterFunc(300*time.Millisecond, cancel)
+			time.AfterFunc(abandonment, cancel)
 			return ctx, cancel
 		},
 	} {
