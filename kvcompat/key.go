@@ -59,12 +59,15 @@ func dataCell(entry string, number int64) store.Cell {
 //
 // Errors: errPlain.
 func (t tree) key(path string) (*key, error) {
-	f, value, err := t.get(path)
-	if f == absent || err != nil {
-		return nil, err
+	if !isLeaf(path) {
+		return nil, nil
 	}
 	id, err := t.id(path)
 	if err != nil {
+		return nil, err
+	}
+	f, value, err := t.getAt(id)
+	if f == absent || err != nil {
 		return nil, err
 	}
 	k := &key{id: id, path: path}

@@ -71,6 +71,11 @@ func (t tree) get(path string) (f form, value []byte, err error) {
 	if err != nil {
 		return absent, nil, err
 	}
+	return t.getAt(id)
+}
+
+// getAt is get by the path's blind key.
+func (t tree) getAt(id string) (f form, value []byte, err error) {
 	var sealed []byte
 	switch err := t.QueryRow(selectEntry, id).Scan(&f, &sealed); {
 	case errors.Is(err, store.ErrNoRow):
