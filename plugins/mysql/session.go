@@ -16,7 +16,7 @@ import (
 
 const (
 	// undoTimeout is for ending a session and undoing what it did, after the caller's own time is over.
-	undoTimeout = 5 * time.Second
+	undoTimeout = 10 * time.Second
 
 	// poll is how often it is looked whether ended sessions are gone.
 	poll = 10 * time.Millisecond
