@@ -15,6 +15,8 @@ missing=()
 for package in "${wanted[@]}"; do
 	dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
 done
+# A client people use comes from npm. Where Node is from elsewhere, Debian's npm does not install beside it.
+{ command -v node && command -v npm; } >/dev/null || missing+=(nodejs npm)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
