@@ -38,6 +38,11 @@ func pair(t *testing.T) [2]*proctest.Server {
 	if _, err := nodes[0].Root(http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tellErrors(t, nodes[:])
+		}
+	})
 	return nodes
 }
 
@@ -132,7 +137,6 @@ func TestCheckAndSet(t *testing.T) {
 			}
 		}
 		if t.Failed() {
-			tellErrors(t, nodes[:])
 			return
 		}
 		if round%500 == 499 {
