@@ -23,10 +23,15 @@ func TestRandomKills(t *testing.T) {
 		}
 		kills = n
 	}
+	killAtRandom(t, newRig(t), kills)
+}
+
+// killAtRandom does so with one server.
+func killAtRandom(t *testing.T, r *rig, kills int) {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
-	r := newRig(t)
 	acknowledged := 0
 	for kill := range kills {
 		stop := make(chan struct{})

@@ -2,7 +2,6 @@ package crash
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -16,9 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"leasehold/internal/testdb"
 	"leasehold/server/proctest"
 )
 
@@ -44,12 +40,23 @@ func TestMain(m *testing.M) {
 // creds is a login that a client was given.
 type creds struct{ lease, user, password string }
 
+// target is the database that the server makes users in. It has a user "broker", for the server, and a log of statements.
+type target interface {
+	name() string               // of its connection
+	connection() map[string]any // the body of config/:name, but for user and password
+	setup() []string            // statements that make the user, unseen by the log, and something to read
+	exec(statement string) error
+	creation() string         // the role's statements
+	users() ([]string, error) // that the broker made, sorted
+	login(c creds) error
+	log() (path, evidence string) // evidence is a text that a log of statements must hold
+}
+
 // rig is a server, its database, and what clients were told.
 type rig struct {
-	t     *testing.T
-	srv   *proctest.Server
-	db    *testdb.Server
-	admin *pgx.Conn
+	t   *testing.T
+	srv *proctest.Server
+	db  target
 
 	answered chan struct{} // receives after an operation under load
 
@@ -61,19 +68,22 @@ type rig struct {
 
 const brokerPassword = "canary-broker-Pw0rd-3f9a"
 
-// newRig starts a database and a server with one connection and one role, and an audit file.
+// newRig starts PostgreSQL and a server with one connection and one role, and an audit file.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	db := testdb.Postgres(t)
+	return newRigOn(t, newPostgres(t))
+}
+
+// newRigOn starts a server for a database.
+func newRigOn(t *testing.T, db target) *rig {
+	t.Helper()
 	r := &rig{
-		t: t, db: db, admin: db.Conn(t), srv: proctest.New(t, binary, ""), answered: make(chan struct{}),
+		t: t, db: db, srv: proctest.New(t, binary, ""), answered: make(chan struct{}),
 		held: map[string]creds{}, gone: map[string]creds{}, secrets: map[string]bool{brokerPassword: true},
 	}
-	// The password goes in as a parameter of a session setting, so that the server's log does not hold it from the start.
-	r.sql(`SET log_statement = 'none'`)
-	r.sql(`CREATE ROLE broker SUPERUSER LOGIN PASSWORD '` + brokerPassword + `'`)
-	r.sql(`SET log_statement = 'all'`)
-	r.sql(`CREATE TABLE orders (id int)`)
+	for _, statement := range db.setup() {
+		r.sql(statement)
+	}
 	r.must(r.srv.Start())
 	r.must(r.srv.Init())
 	r.secrets[r.srv.RootToken] = true
@@ -83,14 +93,11 @@ func newRig(t *testing.T) *rig {
 
 	r.root(http.MethodPut, "sys/audit/file", map[string]any{"type": "file", "options": map[string]any{"file_path": filepath.Join(r.srv.Dir, "audit.log")}})
 	r.root(http.MethodPost, "sys/mounts/database", map[string]any{"type": "database"})
-	r.root(http.MethodPost, "database/config/pg", map[string]any{
-		"plugin_name":    "postgresql-database-plugin",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + db.Addr + "/" + db.Database + "?sslmode=disable",
-		"username":       "broker", "password": brokerPassword, "allowed_roles": "*", "max_open_connections": 8,
-	})
+	config := db.connection()
+	config["username"], config["password"], config["allowed_roles"], config["max_open_connections"] = "broker", brokerPassword, "*", 8
+	r.root(http.MethodPost, "database/config/"+db.name(), config)
 	r.root(http.MethodPost, "database/roles/app", map[string]any{
-		"db_name": "pg", "default_ttl": "1h", "max_ttl": "24h",
-		"creation_statements": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{{name}}";`,
+		"db_name": db.name(), "default_ttl": "1h", "max_ttl": "24h", "creation_statements": db.creation(),
 	})
 	return r
 }
@@ -104,8 +111,7 @@ func (r *rig) must(err error) {
 
 func (r *rig) sql(statement string) {
 	r.t.Helper()
-	_, err := r.admin.Exec(context.Background(), statement)
-	r.must(err)
+	r.must(r.db.exec(statement))
 }
 
 func (r *rig) root(method, path string, body any) map[string]any {
@@ -157,9 +163,7 @@ func (r *rig) revoke(c creds, sync bool) error {
 // users are the names that the broker made and that exist.
 func (r *rig) users() []string {
 	r.t.Helper()
-	rows, err := r.admin.Query(context.Background(), `SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%' ORDER BY 1`)
-	r.must(err)
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	names, err := r.db.users()
 	r.must(err)
 	return names
 }
@@ -238,24 +242,16 @@ func (r *rig) anyGoneLeft(users []string) bool {
 }
 
 // login tries credentials at the database itself.
-func (r *rig) login(c creds) error {
-	config, err := pgx.ParseConfig(r.db.URL())
-	r.must(err)
-	config.User, config.Password = c.user, c.password
-	conn, err := pgx.ConnectConfig(context.Background(), config)
-	if err != nil {
-		return err
-	}
-	return conn.Close(context.Background())
-}
+func (r *rig) login(c creds) error { return r.db.login(c) }
 
 // searchForSecrets looks for every secret of the run in every file of the server and in the database's log.
 func (r *rig) searchForSecrets() {
 	r.t.Helper()
 	paths, err := filepath.Glob(filepath.Join(r.srv.Dir, "*"))
 	r.must(err)
+	statements, evidence := r.db.log()
 	looked := 0
-	for _, path := range append(paths, r.db.LogFile) {
+	for _, path := range append(paths, statements) {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			r.t.Errorf("read %s: %v", path, err)
@@ -271,9 +267,9 @@ func (r *rig) searchForSecrets() {
 	if looked < 4 || len(r.secrets) < 5 { // the store, its log, the audit file, the database's log
 		r.t.Errorf("searched only %d files for %d secrets", looked, len(r.secrets))
 	}
-	log, err := os.ReadFile(r.db.LogFile)
+	log, err := os.ReadFile(statements)
 	r.must(err)
-	if !strings.Contains(string(log), "CREATE ROLE") {
+	if !strings.Contains(string(log), evidence) {
 		r.t.Error("the database's log does not show the statements, so searching it proves nothing")
 	}
 }

@@ -1,0 +1,102 @@
+package crash
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+
+	"leasehold/internal/failpoint"
+	"leasehold/internal/testdb"
+)
+
+// TestEveryFailpointOnMariaDB is TestEveryFailpoint with a database that has no transactions for users.
+func TestEveryFailpointOnMariaDB(t *testing.T) {
+	for _, point := range failpoint.Points {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			killAt(t, point, newRigOn(t, newMariaDB(t)))
+		})
+	}
+}
+
+// TestRandomKillsOnMariaDB is TestRandomKills with such a database.
+func TestRandomKillsOnMariaDB(t *testing.T) {
+	t.Parallel()
+	killAtRandom(t, newRigOn(t, newMariaDB(t)), 30)
+}
+
+// mariadb is a target.
+type mariadb struct {
+	*testdb.MariaServer
+	admin *sql.Conn
+}
+
+func newMariaDB(t *testing.T) *mariadb {
+	t.Helper()
+	m := &mariadb{MariaServer: testdb.MariaDB(t)}
+	var err error
+	if m.admin, err = m.DB(t).Conn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *mariadb) name() string { return "my" }
+
+func (m *mariadb) connection() map[string]any {
+	return map[string]any{"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + m.Addr + ")/"}
+}
+
+func (m *mariadb) setup() []string {
+	return []string{
+		`SET SESSION sql_log_off = 1`,
+		`CREATE USER broker IDENTIFIED BY '` + brokerPassword + `'`,
+		`SET SESSION sql_log_off = 0`,
+		`GRANT ALL ON *.* TO broker WITH GRANT OPTION`,
+		`CREATE DATABASE shop`,
+		`CREATE TABLE shop.orders (id int)`,
+	}
+}
+
+func (m *mariadb) exec(statement string) error {
+	_, err := m.admin.ExecContext(context.Background(), statement)
+	return err
+}
+
+func (m *mariadb) creation() string {
+	return `CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT SELECT ON shop.* TO '{{name}}'@'%';`
+}
+
+func (m *mariadb) users() (names []string, err error) {
+	rows, err := m.admin.QueryContext(context.Background(), `SELECT User FROM mysql.user WHERE User LIKE 'v-%' ORDER BY User`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
+
+func (m *mariadb) login(c creds) error {
+	config := mysql.NewConfig()
+	config.User, config.Passwd, config.Net, config.Addr, config.Logger = c.user, c.password, "tcp", m.Addr, &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return err
+	}
+	conn, err := connector.Connect(context.Background())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func (m *mariadb) log() (path, evidence string) { return m.LogFile, "CREATE USER" }
