@@ -110,18 +110,26 @@ func must(b *testing.B, err error) {
 	}
 }
 
-// side is one of the two that are compared.
+// side is one of those that are compared.
 type side struct {
+	name string
 	work func(ctx context.Context, i int) error
 	took []time.Duration // of each call
 	busy time.Duration   // all rounds
 }
 
-// compare runs the limit and the program b.N times each by a number of clients, in turns of a few calls, so that a disk or
-// a machine that has a bad second has it for both. It reports both rates, their ratio, and the program's 99th percentile.
-func compare(b *testing.B, clients int, unit string, limit, program func(ctx context.Context, i int) error) {
+func (s *side) rate() float64 { return float64(len(s.took)) / s.busy.Seconds() }
+
+// p99 is in milliseconds.
+func (s *side) p99() float64 {
+	slices.Sort(s.took)
+	return float64(s.took[len(s.took)*99/100].Microseconds()) / 1000
+}
+
+// turns runs each side b.N times by a number of clients, in turns of a few calls, so that a disk or a machine that has a bad
+// second has it for all.
+func turns(b *testing.B, clients int, sides ...*side) {
 	b.Helper()
-	sides := []*side{{work: limit}, {work: program}}
 	b.ResetTimer()
 	for done := 0; done < b.N; {
 		n := min(5*clients, b.N-done)
@@ -131,20 +139,36 @@ func compare(b *testing.B, clients int, unit string, limit, program func(ctx con
 		done += n
 	}
 	b.StopTimer()
+	b.ReportMetric(0, "ns/op") // the rates say it
+}
+
+// compare takes turns of the limit and the program, and reports both rates, their ratio, and both 99th percentiles.
+func compare(b *testing.B, clients int, unit string, limit, program func(ctx context.Context, i int) error) {
+	b.Helper()
+	bare, ours := &side{work: limit}, &side{work: program}
+	turns(b, clients, bare, ours)
 	if b.Failed() {
 		return
 	}
-	rate := func(s *side) float64 { return float64(b.N) / s.busy.Seconds() }
-	p99 := func(s *side) float64 {
-		slices.Sort(s.took)
-		return float64(s.took[len(s.took)*99/100].Microseconds()) / 1000
+	b.ReportMetric(bare.rate(), "limit-"+unit+"/s")
+	b.ReportMetric(ours.rate(), unit+"/s")
+	b.ReportMetric(ours.rate()/bare.rate(), "of-limit")
+	b.ReportMetric(bare.p99(), "limit-p99-ms")
+	b.ReportMetric(ours.p99(), "p99-ms")
+}
+
+// besides takes turns of the program and of what it is made of, and reports the rate of each by its name, and the program's
+// 99th percentile.
+func besides(b *testing.B, clients int, program *side, others ...*side) {
+	b.Helper()
+	turns(b, clients, append(others, program)...)
+	if b.Failed() {
+		return
 	}
-	b.ReportMetric(rate(sides[0]), "limit-"+unit+"/s")
-	b.ReportMetric(rate(sides[1]), unit+"/s")
-	b.ReportMetric(rate(sides[1])/rate(sides[0]), "of-limit")
-	b.ReportMetric(p99(sides[0]), "limit-p99-ms")
-	b.ReportMetric(p99(sides[1]), "p99-ms")
-	b.ReportMetric(0, "ns/op") // the rates say it
+	for _, s := range append(others, program) {
+		b.ReportMetric(s.rate(), s.name+"/s")
+	}
+	b.ReportMetric(program.p99(), "p99-ms")
 }
 
 // round runs calls from to from+n.
