@@ -45,7 +45,7 @@ func TestTheDeadAreReplaced(t *testing.T) {
 	r.awaitBuried(slices.Collect(maps.Values(numbers))...)
 	r.close()
 	for _, s := range dead {
-		if c := r.released(numbers[s]); c.heir != 0 || !c.at.Before(c.until) {
+		if c := r.released(s.role); c.heir != 0 || !c.at.Before(c.until) {
 			t.Errorf("%s: released at %v to node %d, claimed until %v", s.point, c.at, c.heir, c.until)
 		}
 	}
@@ -62,9 +62,9 @@ type released struct {
 func (r *rig) watchClaims() {
 	r.t.Helper()
 	for _, statement := range []string{
-		`CREATE TABLE lost_claims (claimant bigint, heir bigint, at timestamptz, until timestamptz)`,
+		`CREATE TABLE lost_claims (lease text, heir bigint, at timestamptz, until timestamptz)`,
 		`CREATE FUNCTION note_lost_claim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			INSERT INTO lost_claims VALUES (OLD.claimant, NEW.claimant, clock_timestamp(), to_timestamp(OLD.due_at / 1000000.0));
+			INSERT INTO lost_claims VALUES (OLD.id, NEW.claimant, clock_timestamp(), to_timestamp(OLD.due_at / 1000000.0));
 			RETURN NULL;
 		END $$`,
 		`CREATE TRIGGER note_lost_claims AFTER UPDATE ON leases FOR EACH ROW
@@ -75,10 +75,10 @@ func (r *rig) watchClaims() {
 	}
 }
 
-// released is the first claim that a node has lost.
-func (r *rig) released(number int64) (c released) {
+// released is how the first claim on a lease of a role was lost.
+func (r *rig) released(role string) (c released) {
 	r.t.Helper()
-	err := r.look.QueryRow(r.t.Context(), `SELECT heir, at, until FROM lost_claims WHERE claimant = $1 ORDER BY at LIMIT 1`, number).
+	err := r.look.QueryRow(r.t.Context(), `SELECT heir, at, until FROM lost_claims WHERE lease LIKE $1 ORDER BY at LIMIT 1`, "%/"+role+"/%").
 		Scan(&c.heir, &c.at, &c.until)
 	r.must(err)
 	return c

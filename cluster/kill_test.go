@@ -35,7 +35,10 @@ func TestRandomKills(t *testing.T) {
 				r.nodes[i].Kill()
 			}
 			for _, i := range victims {
-				r.must(r.nodes[i].Restart())
+				if err := r.nodes[i].Restart(); err != nil {
+					r.explain()
+					t.Fatal(err)
+				}
 			}
 			done++
 		}

@@ -70,6 +70,11 @@ func (m *Manager) Died(tx *store.Tx, node int64) error {
 	return err
 }
 
+// Claimants are the numbers of the nodes that work at rows, for whoever knows which of them are alive.
+func (m *Manager) Claimants(tx *store.Tx) ([]int64, error) {
+	return numbers(tx, `SELECT DISTINCT claimant FROM leases WHERE claimant <> 0`)
+}
+
 // Tidy makes every lease whose revocation failed due at once.
 func (m *Manager) Tidy(ctx context.Context) error {
 	err := m.Store.Update(ctx, func(tx *store.Tx) error {

@@ -6,7 +6,8 @@
 //
 // A node may be taken for dead while it is only slow, stopped or cut off. Nothing depends on that verdict being right:
 // each claim has a number that the write at its end names (see package lease), so what such a node finishes late changes
-// nothing. When it comes back it finds its row gone, and registers again under a new number.
+// nothing. When it comes back it finds its row gone, and registers again under a new number. What it claimed under the old one
+// meanwhile is given back as well, by whoever sees a claim whose number has no row.
 //
 // A store that only one process can open needs no signs of life: whoever opens it knows that all others are dead.
 package node

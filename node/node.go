@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +30,8 @@ type Config struct {
 
 	// Died gives back what a dead node had claimed. It is called in the transaction that removes the node. Required.
 	Died func(tx *store.Tx, node int64) error
+	// Claimants are the numbers that claims carry, in any order. Required.
+	Claimants func(tx *store.Tx) ([]int64, error)
 
 	Log *slog.Logger // nil: nothing is logged
 }
@@ -55,8 +56,8 @@ type Registry struct {
 
 // New makes the Registry of a process that is not registered yet. It reads nothing.
 func New(cfg Config) (*Registry, error) {
-	if cfg.Store == nil || cfg.Died == nil {
-		return nil, errors.New("node: Store and Died are required")
+	if cfg.Store == nil || cfg.Died == nil || cfg.Claimants == nil {
+		return nil, errors.New("node: Store, Died and Claimants are required")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -133,28 +134,32 @@ func (r *Registry) live(ctx context.Context, self int64) error {
 	return nil
 }
 
-// buryDead removes the nodes whose time has run out; where nobody else can be alive, all others.
+// buryDead removes the nodes whose time has run out; where nobody else can be alive, all others. A claimant without a row is
+// dead as well: it was buried while it lived, claimed more before it noticed, and died.
 func (r *Registry) buryDead(ctx context.Context) error {
 	var dead []int64
 	err := r.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		dead = nil
-		deadline := int64(math.MaxInt64)
-		if r.cfg.Store.Shared() {
-			deadline = store.Micros(tx.Now())
-		}
-		rows, err := tx.Query(`SELECT seq FROM nodes WHERE alive_until < $1 AND seq <> $2`, deadline, r.self.Load())
+		claimants, err := r.cfg.Claimants(tx) // before the rows: whoever registers in between has one
 		if err != nil {
 			return err
 		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var node int64
-			if err := rows.Scan(&node); err != nil {
-				return err
-			}
-			dead = append(dead, node)
+		until, err := lives(tx)
+		if err != nil {
+			return err
 		}
-		return rows.Err()
+		now, self := store.Micros(tx.Now()), r.self.Load()
+		for _, node := range claimants {
+			if _, has := until[node]; !has && node != 0 {
+				until[node] = 0
+			}
+		}
+		for node, end := range until {
+			if node != self && (end < now || !r.cfg.Store.Shared()) {
+				dead = append(dead, node)
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("look for dead nodes: %w", err)
@@ -165,6 +170,24 @@ func (r *Registry) buryDead(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lives are the nodes that have rows, and until when each lives.
+func lives(tx *store.Tx) (map[int64]int64, error) {
+	until := map[int64]int64{}
+	rows, err := tx.Query(`SELECT seq, alive_until FROM nodes`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var node, end int64
+		if err := rows.Scan(&node, &end); err != nil {
+			return nil, err
+		}
+		until[node] = end
+	}
+	return until, rows.Err()
 }
 
 // bury removes a node and gives back what it had claimed. A node that somebody else has buried is no error.

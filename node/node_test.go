@@ -38,8 +38,9 @@ type world struct {
 	clock *clock.Fake
 	open  func() *store.Store
 
-	mu   sync.Mutex
-	died []int64 // guarded by mu
+	mu        sync.Mutex
+	died      []int64 // guarded by mu
+	claimants []int64 // guarded by mu
 }
 
 func newWorld(t *testing.T) *world {
@@ -60,6 +61,11 @@ func (w *world) node(name string, st *store.Store) *node.Registry {
 			defer w.mu.Unlock()
 			w.died = append(w.died, n)
 			return nil
+		},
+		Claimants: func(*store.Tx) ([]int64, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.claimants, nil
 		},
 	})
 	if err != nil {
@@ -100,6 +106,19 @@ func (w *world) wantDied(want ...int64) {
 		w.t.Errorf("given back: %v, want %v", w.died, want)
 	}
 	w.died = nil
+}
+
+// TestAClaimantWithoutARowIsBuried: a node that was buried while it lived may claim more before it notices, and die then.
+func TestAClaimantWithoutARowIsBuried(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.node("a", w.open()), w.node("b", w.open())
+	w.must(a.Join(t.Context()))
+	w.must(b.Join(t.Context()))
+	w.claimants = []int64{0, a.Self(), b.Self(), 4711}
+	w.must(a.Beat(t.Context()))
+	w.wantDied(4711)
+	w.wantNodes(a, "a (self)", "b")
 }
 
 func TestASilentNodeIsBuriedAndComesBackAsANewOne(t *testing.T) {

@@ -153,8 +153,9 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 	}
 	p.nodes, err = node.New(node.Config{
 		Store: p.store, Hostname: hostname(), APIAddress: cfg.URL(), ClusterAddress: cfg.ClusterAddr, Version: opts.Version,
-		Died: func(tx *store.Tx, node int64) error { return p.leases.Died(tx, node) },
-		Log:  p.log,
+		Died:      func(tx *store.Tx, node int64) error { return p.leases.Died(tx, node) },
+		Claimants: func(tx *store.Tx) ([]int64, error) { return p.leases.Claimants(tx) },
+		Log:       p.log,
 	})
 	if err != nil {
 		return err
