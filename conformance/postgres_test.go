@@ -14,7 +14,7 @@ import (
 
 // everyFlow is which of the passing flows run on PostgreSQL: the first of each so many. LEASEHOLD_EVERY_FLOW sets another
 // number; `make soak` asks for all of them.
-const everyFlow = 8
+const everyFlow = 16
 
 // TestRecordingsOnPostgreSQL replays flows with a PostgreSQL database in place of their own storage. Whatever passes on an
 // embedded store passes there.

@@ -24,7 +24,7 @@ func TestEveryFailpointOnMariaDB(t *testing.T) {
 // TestRandomKillsOnMariaDB is TestRandomKills with such a database.
 func TestRandomKillsOnMariaDB(t *testing.T) {
 	t.Parallel()
-	killAtRandom(t, newRigOn(t, newMariaDB(t)), 30)
+	killAtRandom(t, newRigOn(t, newMariaDB(t)), 10)
 }
 
 // mariadb is a target.

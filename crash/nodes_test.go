@@ -96,7 +96,7 @@ const casWriters = 32
 func TestCheckAndSet(t *testing.T) {
 	t.Parallel()
 	nodes := pair(t)
-	rounds := setting(t, "LEASEHOLD_CAS_ROUNDS", 50)
+	rounds := setting(t, "LEASEHOLD_CAS_ROUNDS", 20)
 	won := [2]int{}
 	for round := range rounds {
 		winners := make([]bool, casWriters)

@@ -1,7 +1,6 @@
 package crash
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -258,10 +257,8 @@ func (r *rig) searchForSecrets() {
 			continue
 		}
 		looked++
-		for secret := range r.secrets {
-			if bytes.Contains(data, []byte(secret)) {
-				r.t.Errorf("a secret is found in %s", filepath.Base(path))
-			}
+		if n := found(data, r.secrets); n > 0 {
+			r.t.Errorf("secrets are found in %s, in %d places", filepath.Base(path), n)
 		}
 	}
 	if looked < 4 || len(r.secrets) < 5 { // the store, its log, the audit file, the database's log

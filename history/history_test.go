@@ -14,8 +14,8 @@ import (
 // Clients, and how many operations they do in a history without faults, and at least between two faults.
 const (
 	clients      = 12
-	quietLength  = 2000
-	faults       = 8
+	quietLength  = 1000
+	faults       = 5
 	betweenFault = 120
 )
 

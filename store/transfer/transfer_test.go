@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		var stop func()
 		var err error
-		if server, stop, err = testdb.Start(testdb.Durable()); err != nil {
+		if server, stop, err = testdb.Start(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
