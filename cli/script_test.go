@@ -4,23 +4,46 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"leasehold/cli"
 	"leasehold/internal/testdb"
 	"leasehold/server"
+	"leasehold/server/proctest"
 )
 
+// programs is the folder of the program, under both of its names.
+var programs string
+
 func TestMain(m *testing.M) {
-	program := func() { os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
-	testscript.Main(m, map[string]func(){"leasehold": program, "vault": program})
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "leasehold-cli-")
+		if err == nil {
+			defer func() { _ = os.RemoveAll(dir) }()
+			programs = dir
+			_, err = proctest.Build(dir)
+		}
+		if err == nil {
+			err = os.Symlink("leasehold", filepath.Join(dir, "vault"))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+func path(env *testscript.Env) string {
+	return programs + string(os.PathListSeparator) + env.Getenv("PATH")
 }
 
 // TestScript runs the program against a server that keeps requests and gives the answers that the script names.
@@ -39,7 +62,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("ADDR", s.url())
 			env.Setenv("HOSTPORT", strings.TrimPrefix(s.url(), "http://"))
 			env.Setenv("VAULT_MAX_RETRIES", "0")
-			env.Setenv("GORACE", noSleepAtExit)
+			env.Setenv("PATH", path(env))
 			return os.Mkdir(env.WorkDir+"/home", 0o700)
 		},
 		Cmds: commands,
@@ -60,7 +83,7 @@ func TestRealServer(t *testing.T) {
 			}
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir + "/home", "VAULT_ADDR": "http://" + address, "VAULT_TOKEN": devRoot, "VAULT_MAX_RETRIES": "0",
-				"GORACE": noSleepAtExit, "PG_ADDR": db.Addr, "PG_USER": db.User, "PG_PASSWORD": db.Password, "PG_DATABASE": db.Database,
+				"PATH": path(env), "PG_ADDR": db.Addr, "PG_USER": db.User, "PG_PASSWORD": db.Password, "PG_DATABASE": db.Database,
 			} {
 				env.Setenv(name, value)
 			}
@@ -71,9 +94,6 @@ func TestRealServer(t *testing.T) {
 }
 
 const devRoot = "canary-root-token"
-
-// noSleepAtExit spares each of the hundreds of processes the second that a program built with -race waits at its end.
-const noSleepAtExit = "atexit_sleep_ms=0"
 
 // startServer runs a server in dev mode until the script's end and returns its address.
 func startServer(env *testscript.Env) (string, error) {
