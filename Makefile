@@ -24,7 +24,7 @@ lint: ## formatting and vet
 	$(GO) vet -tags faults ./cluster ./faults
 
 soak: packages ## 10,000 random kills, and of key/values; 10,000 contested writes, 100 histories, every recording on PostgreSQL, every fault; hours
-	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run=TestRandomKills ./crash
+	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run='TestRandomKills|TestFailpointsOnMariaDB' ./crash
 	LEASEHOLD_KV_KILLS=10000 LEASEHOLD_CAS_ROUNDS=10000 $(GO) test -count=1 -timeout=24h -run='TestKillsOfKeyValues|TestCheckAndSet' ./crash
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
 	LEASEHOLD_EVERY_FLOW=1 $(GO) test -count=1 -timeout=24h -run=TestRecordingsOnPostgreSQL ./conformance
