@@ -147,6 +147,7 @@ func (x *exchange) statusOf(s broker.Status) map[string]any {
 	out := map[string]any{
 		"type": s.Type, "initialized": s.Initialized, "sealed": s.Sealed, "t": s.Threshold, "n": s.Shares, "progress": s.Progress,
 		"nonce": s.Nonce, "version": x.h.version, "migration": s.Migration, "recovery_seal": s.Recovery, "storage_type": x.h.storageType,
+		"commit_date": "", // the version says what was built
 	}
 	if s.Recovery {
 		out["recovery_seal_type"] = seal.Shamir
