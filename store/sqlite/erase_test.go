@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -158,6 +159,40 @@ func TestErasingWaitsForViews(t *testing.T) {
 		t.Fatal(err)
 	}
 	storetest.AwaitErased(t, path, c.erased)
+}
+
+// visitor tells how many rows there are, as any program that opens the file.
+const visitor = `
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+print(db.execute("select count(*) from notes").fetchone()[0])
+db.close()`
+
+// Another program that looks into the file while the store is open, and closes it again, must not take itself for the last to
+// do so: it would remove the log that the store goes on writing to.
+func TestErasingKeepsTheLocks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "store.db")
+	st := openErasing(t, path)
+	if err := putPair(st, "first"); err != nil {
+		t.Fatal(err)
+	}
+	for emptied := false; !emptied; { // the eraser is at work
+		info, err := os.Stat(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		emptied = info.Size() == 0
+	}
+	for i := range 8 {
+		if err := putPair(st, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("python3", "-c", visitor, path).CombinedOutput()
+		if want := fmt.Sprintln(2 * (i + 2)); err != nil || string(out) != want {
+			t.Fatalf("the other program sees %swant %s%v", out, want, err)
+		}
+	}
 }
 
 // What does it cost to erase? Each Update puts a row of 1 KiB in and deletes the one before it; synchronous=FULL.

@@ -25,6 +25,7 @@ import (
 type eraser struct {
 	path string
 	db   *sql.DB
+	file *os.File // see sweepFrom
 	stop chan struct{}
 	done chan struct{}
 
@@ -39,9 +40,13 @@ const (
 	sweepPages = 4 << 10
 )
 
-func newEraser(path string, every time.Duration) *eraser {
+func newEraser(path string, every time.Duration) (*eraser, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
 	e := &eraser{
-		path: path, db: connect(path, 1, 64, patience, url.Values{"_txlock": {"immediate"}, "_defensive": {"0"}}),
+		path: path, db: connect(path, 1, 64, patience, url.Values{"_txlock": {"immediate"}, "_defensive": {"0"}}), file: file,
 		stop: make(chan struct{}), done: make(chan struct{}),
 		changed: true, // by a process before this one
 	}
@@ -59,14 +64,14 @@ func newEraser(path string, every time.Duration) *eraser {
 			}
 		}
 	}()
-	return e
+	return e, nil
 }
 
-// close returns once nothing is under way.
+// close returns once nothing is under way. The other connections of the process to the database have to be closed before.
 func (e *eraser) close() error {
 	close(e.stop)
 	<-e.done
-	return e.db.Close()
+	return errors.Join(e.db.Close(), e.file.Close())
 }
 
 func (e *eraser) emptyLog() {
@@ -93,22 +98,20 @@ func (e *eraser) sweep() {
 
 // sweepFrom looks at some pages from one on, and returns the one to go on with; 0: that was the last. The file is read as it
 // lies on the disk, where a page may be newer already: what is found is looked at again in a transaction.
+//
+// The file stays open as long as the store. To close it would drop the locks that all connections of this process hold on it
+// (POSIX, fcntl), and another program that looks into the database would remove the log, taking itself for the last to leave.
 func (e *eraser) sweepFrom(from int64) (next int64, err error) {
 	var size int64
 	if err := e.db.QueryRow(`pragma page_size`).Scan(&size); err != nil {
 		return 0, err
 	}
-	file, err := os.Open(e.path)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = file.Close() }() // only read
 	page := make([]byte, size)
 	for n := from; n < from+sweepPages; n++ {
 		if n >= maxSweep {
 			return 0, nil
 		}
-		if _, err := file.ReadAt(page, (n-1)*size); errors.Is(err, io.EOF) {
+		if _, err := e.file.ReadAt(page, (n-1)*size); errors.Is(err, io.EOF) {
 			return 0, nil
 		} else if err != nil {
 			return 0, err

@@ -60,10 +60,13 @@ func (d *dialect) Embedded() bool { return true }
 
 func (d *dialect) Open(ctx context.Context) (write, read *sql.DB, err error) {
 	write, read, err = d.open(ctx, "FULL", 1000) // SQLite's default
-	if err == nil {
-		d.eraser = newEraser(d.file, d.cfg.EraseWithin)
+	if err != nil {
+		return nil, nil, err
 	}
-	return write, read, err
+	if d.eraser, err = newEraser(d.file, d.cfg.EraseWithin); err != nil {
+		return nil, nil, errors.Join(err, write.Close(), read.Close(), d.Close())
+	}
+	return write, read, nil
 }
 
 // open has checkpointPages pages written to the log before they are written to the file as well.
