@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -49,7 +50,8 @@ func newSocket(options map[string]string) (Sink, error) {
 }
 
 func (s *socket) Write(ctx context.Context, line []byte) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, fmt.Errorf("audit socket %s: no answer in %v", s.address, s.timeout))
+	silent := fmt.Errorf("audit socket %s: no answer in %v", s.address, s.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, silent)
 	defer cancel()
 	var conn net.Conn
 	select {
@@ -57,28 +59,36 @@ func (s *socket) Write(ctx context.Context, line []byte) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() { s.turn <- conn }()
-	// A connection that the other side closed shows that only now, so an old one gets a second try. The receiver may
-	// then have a part of the line, or the line twice; never none.
+	conn, err := s.send(ctx, conn, line)
+	s.turn <- conn
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return silent
+	}
+	return err
+}
+
+// send returns the connection to use next; nil: a new one. One that the other side closed shows that only now, so an old one
+// gets a second try. The receiver may then have a part of the line, or the line twice; never none.
+func (s *socket) send(ctx context.Context, conn net.Conn, line []byte) (net.Conn, error) {
 	for retry := conn != nil; ; retry = false {
-		var err error
 		if conn == nil {
+			var err error
 			if conn, err = new(net.Dialer).DialContext(ctx, s.network, s.address); err != nil {
-				conn = nil
-				return err
+				return nil, err
 			}
 		}
 		deadline, _ := ctx.Deadline()
-		if err = conn.SetWriteDeadline(deadline); err == nil {
+		err := conn.SetWriteDeadline(deadline)
+		if err == nil {
 			_, err = conn.Write(line)
 		}
 		if err == nil {
-			return nil
+			return conn, nil
 		}
 		_ = conn.Close() // the failed write is the error to report
 		conn = nil
 		if !retry {
-			return err
+			return nil, err
 		}
 	}
 }
