@@ -1,7 +1,7 @@
 package mysql
 
 import (
-	"crypto/sha1" //nolint:gosec // it is what the server stores
+	"crypto/sha1" // it is what the server stores
 	"fmt"
 	"regexp"
 
@@ -12,7 +12,7 @@ import (
 // long random password is hard to guess.
 // Source: MariaDB's documentation, "Authentication Plugin - mysql_native_password".
 func nativeHash(password secret.Text) string {
-	first := sha1.Sum([]byte(password.Reveal())) //nolint:gosec // see the import
+	first := sha1.Sum([]byte(password.Reveal())) // see the import
 	return fmt.Sprintf("*%X", sha1.Sum(first[:]))
 }
 
