@@ -63,6 +63,18 @@ func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, f *engine.Fi
 		return nil, nil // the answer was lost, but the database has the next password
 	}
 	failpoint.Hit("database/rotate/after-alter")
+	// Statements of the operator's own may say yes and change nothing, or another user.
+	if refused := e.logIn(work, c.settings.with(next)); refused != nil {
+		settled, err := e.resolve(work, c, true)
+		if err != nil {
+			return nil, err
+		}
+		if settled.settings.text("password") != next.Reveal() {
+			return nil, errs.Framed(errs.Unavailable, "the root rotation's statements ran, but the new password does not log in, and the old one stays: "+
+				"have root_rotation_statements set {{password}} for {{username}}").Because(refused)
+		}
+		return nil, nil
+	}
 	if _, err := e.adopt(work, c); err != nil {
 		return nil, err
 	}

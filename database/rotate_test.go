@@ -71,6 +71,21 @@ func TestRotateRootRefused(t *testing.T) {
 	w.works()
 }
 
+// Statements that the database runs and that leave the password as it is must not cost the broker its login.
+func TestRotateRootWithoutEffect(t *testing.T) {
+	t.Parallel()
+	w, root := rootWorld(t)
+	w.must(engine.Update, "config/pg", data{"root_rotation_statements": `COMMENT ON ROLE "{{name}}" IS '{{password}}'`})
+	w.refused(engine.Update, "rotate-root/pg", nil, errs.Unavailable, "...statements ran, but the new password does not log in")
+	if !w.logsIn(root, firstPassword) {
+		t.Error("the password changed")
+	}
+	w.works()
+	w.must(engine.Update, "config/pg", data{"root_rotation_statements": []string{}})
+	w.must(engine.Update, "rotate-root/pg", nil)
+	w.works()
+}
+
 // The process dies, or the answer is lost, at each step of a rotation. Whatever happens, a new process can work, and
 // the password that the row settles with is the one that the database has.
 func TestRotateRootCrash(t *testing.T) {
