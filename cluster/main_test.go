@@ -3,7 +3,6 @@
 package cluster
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -14,21 +13,7 @@ import (
 // binary is built with failpoints, once.
 var binary string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "leasehold-cluster-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		if binary, err = proctest.Build(dir, "failpoint"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(proctest.Main(m, &binary, "failpoint")) }
 
 // times is how often a test repeats its fault: short, unless the environment says otherwise.
 func times(t *testing.T, variable string, short int) int {

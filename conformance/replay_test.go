@@ -7,36 +7,18 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"leasehold/internal/testdb"
+	"leasehold/server/proctest"
 )
 
 // binary is the server under test, built once.
 var binary string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "leasehold-conformance-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		binary = filepath.Join(dir, "leasehold")
-		build := exec.Command("go", "build", "-o", binary, "leasehold")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(proctest.Main(m, &binary)) }
 
 // unmet names the needs of a flow that nothing here can meet yet. Such a flow fails; it is never skipped over.
 var met = map[string]bool{"pg": true, "my": true, "tmp": true, "compute": true}

@@ -20,21 +20,7 @@ import (
 // binary is built with failpoints, once.
 var binary string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "leasehold-crash-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		if binary, err = proctest.Build(dir, "failpoint"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(proctest.Main(m, &binary, "failpoint")) }
 
 // creds is a login that a client was given.
 type creds struct{ lease, user, password string }

@@ -124,13 +124,11 @@ type node struct {
 
 func newNode(t *testing.T, db *testdb.Server, role string) *node {
 	t.Helper()
-	if _, err := program(); err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp(folder, "n")
+	dir, err := os.MkdirTemp("", "n") // t.TempDir is too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	n := &node{t: t, disk: newDisk(t, dir), db: db, admin: db.Conn(t), role: role}
 	if n.srv, err = proctest.Prepare(dir, os.Args[0], ""); err != nil {
 		t.Fatal(err)
@@ -226,12 +224,8 @@ func (n *node) mend(what string, err error) {
 
 // start brings a process to where it serves.
 func (n *node) start() error {
-	built, err := program()
-	if err != nil {
-		return err
-	}
 	if !n.alive {
-		if err := n.srv.Start(n.disk.environment(built)...); err != nil {
+		if err := n.srv.Start(n.disk.environment(program)...); err != nil {
 			return err
 		}
 		n.alive = true

@@ -11,13 +11,20 @@ import (
 	"time"
 )
 
-// Clients, and how many operations they do in a history without faults, and at least between two faults.
+// clients do at least so many operations between two faults.
 const (
 	clients      = 12
-	quietLength  = 1000
-	faults       = 5
 	betweenFault = 120
 )
+
+// quietLength is how many operations they do in a history without faults; faults is how many one with them has. They are longer
+// where histories are asked for.
+var quietLength, faults = func() (int, int) {
+	if os.Getenv("LEASEHOLD_HISTORIES") == "" {
+		return 1000, 5
+	}
+	return 2000, 8
+}()
 
 // TestHistories runs random schedules on three nodes and checks each. LEASEHOLD_HISTORIES sets how many; `make soak` asks for
 // 100. Every fourth is without faults. LEASEHOLD_HISTORY_SEED sets the first one's seed; the next ones count on from there.

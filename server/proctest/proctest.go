@@ -32,6 +32,20 @@ func Build(dir string, tags ...string) (string, error) {
 	return path, nil
 }
 
+// Main runs the tests of a package against the binary, built once: TestMain is os.Exit(proctest.Main(m, &binary)).
+func Main(m *testing.M, binary *string, tags ...string) (code int) {
+	dir, err := os.MkdirTemp("", "leasehold-tests-")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		*binary, err = Build(dir, tags...)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
 // Server is one server process and what is needed to start it again on the same store.
 type Server struct {
 	Addr      string // host:port
