@@ -200,7 +200,7 @@ type Login struct {
 type Raw struct {
 	ContentType string
 	Body        []byte
-	// Stream, when not nil, writes the body instead, until it is done or ctx is. Each Write is sent at once, and the time
-	// limit of requests does not hold for it.
+	// Stream, when not nil, writes the body instead, until it is done or ctx is. Each Write is sent at once, even an empty
+	// one, which tells the client that the stream has begun. The time limit of requests does not hold for it.
 	Stream func(ctx context.Context, w io.Writer) error
 }

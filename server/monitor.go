@@ -53,6 +53,9 @@ func (l *loggers) Monitor(level, format string) (stream func(ctx context.Context
 func (all *monitors) serve(ctx context.Context, m *monitor, w io.Writer) error {
 	all.add(m)
 	defer all.remove(m)
+	if _, err := w.Write(nil); err != nil { // the client may count on every line from here on
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():

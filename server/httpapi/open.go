@@ -75,7 +75,6 @@ func (x *exchange) stream(raw *engine.Raw) error {
 	x.status = http.StatusOK
 	x.statusHeaders(x.status)
 	x.w.WriteHeader(x.status)
-	_ = control.Flush()
 	// An error here is a client that has gone, and there is nobody to tell.
 	_ = raw.Stream(x.r.Context(), flushed{x.w, control})
 	return nil
