@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -87,10 +86,9 @@ func follow(t *testing.T, l *loggers, ctx context.Context, level, format string)
 	}
 	r, w := io.Pipe()
 	result := make(chan error, 1)
-	before := len(l.monitors.list())
 	go func() { result <- errors.Join(stream(ctx, w), w.Close()) }()
-	for len(l.monitors.list()) == before { // it is there in a moment
-		runtime.Gosched()
+	if n, err := r.Read(nil); n != 0 || err != nil { // it begins with nothing
+		t.Fatal(n, err)
 	}
 	return r, result
 }
