@@ -24,14 +24,11 @@ func TestFailpointsOnMariaDB(t *testing.T) {
 		points = failpoint.Points
 	}
 	for _, point := range points {
-		t.Run(point, func(t *testing.T) {
-			t.Parallel()
-			if !slices.Contains(failpoint.Points, point) {
-				t.Fatal("there is no such point")
-			}
-			killAt(t, point, newRigOn(t, newMariaDB(t)))
-		})
+		if !slices.Contains(failpoint.Points, point) {
+			t.Fatal("there is no point", point)
+		}
 	}
+	killAtEach(t, func(t *testing.T) *rig { return newRigOn(t, newMariaDB(t)) }, points)
 }
 
 // TestRandomKillsOnMariaDB is TestRandomKills with such a database.
