@@ -1,5 +1,3 @@
-//go:build faults
-
 package cluster
 
 import (
@@ -43,7 +41,7 @@ func (a *agreement) say(method, path string, body any) (map[string]any, error) {
 // all of them.
 func TestAgreement(t *testing.T) {
 	t.Parallel()
-	rounds := times(t, "LEASEHOLD_ROUNDS", 3)
+	rounds := times(t, "LEASEHOLD_ROUNDS", 2)
 	r := newRig(t, testdb.Postgres(t, testdb.Durable()), options{targets: 1})
 	r.nodesOn(r.store.URL(), 3)
 	r.root(http.MethodPost, "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]any{"version": "2"}})

@@ -1,5 +1,3 @@
-//go:build faults
-
 package cluster
 
 import (
@@ -21,7 +19,7 @@ func newDice(t *testing.T) *rand.Rand {
 // TestRandomKills kills nodes under load, one, two, or all of them, and starts them again while the others go on.
 func TestRandomKills(t *testing.T) {
 	t.Parallel()
-	kills := times(t, "LEASEHOLD_KILLS", 6)
+	kills := times(t, "LEASEHOLD_KILLS", 3)
 	dice := newDice(t)
 	r := newRig(t, testdb.Postgres(t, testdb.Durable()), options{})
 	r.nodesOn(r.store.URL(), 3)

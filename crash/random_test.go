@@ -40,8 +40,8 @@ func killAtRandom(t *testing.T, r *rig, kills int) {
 			dice := rand.New(rand.NewPCG(dice.Uint64(), 0))
 			load.Go(func() { r.work(dice, stop) })
 		}
-		r.awaitAnswers(dice.IntN(25))
-		<-time.After(time.Duration(dice.IntN(30)) * time.Millisecond) // the moment of death is the dice's
+		r.awaitAnswers(dice.IntN(12))
+		<-time.After(time.Duration(dice.IntN(15)) * time.Millisecond) // the moment of death is the dice's
 		r.srv.Kill()
 		close(stop)
 		load.Wait()

@@ -1,5 +1,3 @@
-//go:build faults
-
 package faults
 
 import (
@@ -84,7 +82,7 @@ func TestDisk(t *testing.T) {
 	}
 	t.Logf("%d changes of files", total)
 	t.Run("faulty", func(t *testing.T) {
-		stride := either(total/4, 1)
+		stride := either(total/2, 1)
 		for i, fault := range diskFaults {
 			for from := 1 + rand.N(stride); from <= total; from += stride {
 				t.Run(fmt.Sprintf("%s-%d", fault.name, from), func(t *testing.T) {

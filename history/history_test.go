@@ -21,7 +21,7 @@ const (
 // where histories are asked for.
 var quietLength, faults = func() (int, int) {
 	if os.Getenv("LEASEHOLD_HISTORIES") == "" {
-		return 1000, 5
+		return 600, 3
 	}
 	return 2000, 8
 }()
