@@ -85,7 +85,7 @@ func (r *rig) work(n *node, dice *rand.Rand, stop <-chan struct{}) {
 		case r.answered <- struct{}{}:
 		default: // nobody counts
 		}
-		<-time.After(time.Duration(dice.IntN(100)) * time.Millisecond) // clients think
+		<-time.After(time.Duration(dice.IntN(500)) * time.Millisecond) // clients think
 	}
 }
 

@@ -69,11 +69,14 @@ func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, f *engine.Fi
 		if err != nil {
 			return nil, err
 		}
-		if settled.settings.text("password") != next.Reveal() {
+		switch settled.settings.text("password") {
+		case next.Reveal():
+			return nil, nil
+		case c.settings.text("password"):
 			return nil, errs.Framed(errs.Unavailable, "the root rotation's statements ran, but the new password does not log in, and the old one stays: "+
 				"have root_rotation_statements set {{password}} for {{username}}").Because(refused)
 		}
-		return nil, nil
+		return nil, errs.New(errs.Conflict, "another rotation of connection %q has overtaken this one", c.name)
 	}
 	if _, err := e.adopt(work, c); err != nil {
 		return nil, err
