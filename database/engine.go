@@ -95,7 +95,7 @@ func New(cfg Config) (*Engine, error) {
 		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, passwordPolicy: cfg.PasswordPolicy,
 		timeout: cfg.CreateTimeout, clock: cfg.Clock, log: cfg.Log, pools: newPools(),
 		reconciled: cfg.OnReconciled, rounds: rounds{told: map[string]int64{}},
-		onRotated: cfg.OnRotated, node: cfg.Node, turns: turns{busy: map[string]bool{}, parked: map[string]parked{}},
+		onRotated: cfg.OnRotated, node: cfg.Node, turns: turns{busy: map[string]context.CancelFunc{}, parked: map[string]parked{}},
 	}
 	e.Router = engine.NewRouter(append(append(e.reconcilePaths(), e.staticPaths()...),
 		&engine.Path{
@@ -201,6 +201,7 @@ func (e *Engine) removeRetired(ctx context.Context) error {
 // opens new ones when it is asked again.
 func (e *Engine) Close() {
 	e.rounds.cancel()
+	e.turns.cancel()
 	e.Wait()
 	e.pools.forgetAll("")
 }

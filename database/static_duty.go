@@ -27,8 +27,8 @@ const (
 // entry for each connection.
 type turns struct {
 	mu     sync.Mutex
-	busy   map[string]bool   // by connection id; guarded by mu
-	parked map[string]parked // guarded by mu
+	busy   map[string]context.CancelFunc // ends the work, by connection id; guarded by mu
+	parked map[string]parked             // guarded by mu
 	work   sync.WaitGroup
 }
 
@@ -97,18 +97,29 @@ func (e *Engine) Died(tx *store.Tx, node int64) error {
 func (t *turns) start(ctx context.Context, now time.Time, connection string, work func(ctx context.Context, connection string)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.busy[connection] || t.parked[connection].until.After(now) {
+	if t.busy[connection] != nil || t.parked[connection].until.After(now) {
 		return
 	}
-	t.busy[connection] = true
+	ctx, stop := context.WithCancel(ctx)
+	t.busy[connection] = stop
 	t.work.Go(func() {
 		defer func() {
+			stop()
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			delete(t.busy, connection)
 		}()
 		work(ctx, connection)
 	})
+}
+
+// cancel has all work end with the rotations that it is at.
+func (t *turns) cancel() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, stop := range t.busy {
+		stop()
+	}
 }
 
 // note remembers whether a database could be reached. It reports whether that is news.
