@@ -70,6 +70,12 @@
 // A role that is being made has a row, too, but nobody sees it until its user has the first password. It is forgotten when the
 // database refuses; after a crash it is finished.
 //
+// Of two users that take turns (second_username), the staged password is always for the one that is not handed out, so slot says whose
+// the present password is. The one that was handed out before keeps its password until the next rotation.
+//
+//	slot 0: first's password is handed out ---rotate second, log in, commit---> slot 1: second's is; first's still works
+//	                                       <--rotate first, log in, commit-----
+//
 // Due roles are found by an index on due_at, for each connection by itself: some are read, and a few at a time are claimed by whichever
 // node is first. A database that cannot be reached is probed with one role's rotation.
 package database

@@ -38,8 +38,9 @@ type Config struct {
 	// UUID. It may be called by several goroutines at once. Nil: nobody listens.
 	OnReconciled func(mount, connection string, orphans, missing, foreign int)
 
-	// OnRotated hears of each statement that was to rotate a static role, how long it took, and how it failed: the error wraps
-	// lease.ErrUnreachable or lease.ErrUnknown, or is another: the database answered no. It is called like OnReconciled.
+	// OnRotated hears of each statement that was to rotate a static role, how long it took, and how it or the login with the new
+	// password failed: the error wraps lease.ErrUnreachable or lease.ErrUnknown, or is another: the database answered no. It is
+	// called like OnReconciled.
 	OnRotated func(mount, connection string, took time.Duration, err error)
 
 	// Node is the number of this process among those that share the store; 0: it has none at present. Nil: there is only one.

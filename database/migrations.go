@@ -58,7 +58,8 @@ func Migrations() []store.Migration {
 		},
 		Sealed: []store.SealedColumn{{Table: "database_reconciles", Column: "failure", KeyColumn: "id"}},
 	}, {
-		// One row for each static role; package comment, "Static roles". account is blind. connection is the id of a row of
+		// One row for each static role; package comment, "Static roles". account and second_account are blind; the latter is empty
+		// where there is one user alone. connection is the id of a row of
 		// database_connections, also while there is none.
 		Package: "database",
 		Version: 3,
@@ -68,8 +69,10 @@ func Migrations() []store.Migration {
 				mount TEXT NOT NULL,
 				connection TEXT NOT NULL,
 				account TEXT NOT NULL,
+				second_account TEXT NOT NULL,
 				version TEXT NOT NULL,
 				born BIGINT NOT NULL,
+				slot BIGINT NOT NULL,
 				password BYTES,
 				staged BYTES,
 				doubt BIGINT NOT NULL,
@@ -85,6 +88,7 @@ func Migrations() []store.Migration {
 			`CREATE INDEX database_rotations_due ON database_rotations (connection, due_at)`,
 			`CREATE INDEX database_rotations_mount ON database_rotations (mount)`,
 			`CREATE INDEX database_rotations_account ON database_rotations (account)`,
+			`CREATE INDEX database_rotations_second ON database_rotations (second_account)`,
 			`CREATE INDEX database_rotations_claimant ON database_rotations (claimant) WHERE claimant <> 0`,
 		},
 		Sealed: []store.SealedColumn{

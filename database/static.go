@@ -18,6 +18,7 @@ var staticRoleFields = engine.Schema{
 	"name":                  engine.Text,
 	"db_name":               engine.Text,
 	"username":              engine.Text,
+	"second_username":       engine.Text,
 	"rotation_period":       engine.Duration,
 	"rotation_schedule":     engine.Text,
 	"rotation_window":       engine.Duration,
@@ -33,6 +34,7 @@ var staticRoleFields = engine.Schema{
 type staticRole struct {
 	Connection string     `json:"connection"`
 	Username   string     `json:"username"`
+	Second     string     `json:"second,omitempty"` // the user that takes turns with it; empty: none does
 	Rhythm     rhythm     `json:"rhythm"`
 	Statements []string   `json:"statements"` // none: the plugin knows how
 	Credential credential `json:"credential"`
@@ -46,6 +48,7 @@ type rotation struct {
 	id, mount, connection string
 	version               string      // another one at each step of a rotation; never seen before
 	born                  bool        // false: the role is being made, and nobody sees it
+	slot                  int64       // whose the password is: 0 the role's user's, 1 its second one's
 	password              secret.Text // empty: not known yet
 	staged                secret.Text // the next one; empty: none
 	doubt                 bool        // the database may have the staged one
@@ -66,7 +69,7 @@ type managed struct {
 	rotation
 }
 
-const managedColumns = `r.name, r.settings, s.id, s.mount, s.connection, s.version, s.born, s.password, s.staged, s.doubt,
+const managedColumns = `r.name, r.settings, s.id, s.mount, s.connection, s.version, s.born, s.slot, s.password, s.staged, s.doubt,
 	s.rotated_at, s.planned_at, s.due_at, s.claimant, s.claimed_until, s.quiet_until, s.attempts, s.failure`
 
 func rotationCell(id, column string) store.Cell {
@@ -77,7 +80,7 @@ func scanManaged(tx *store.Tx, row interface{ Scan(...any) error }) (*managed, e
 	var m managed
 	var settings, password, staged, failure []byte
 	var rotated, planned, due, claimed, quiet int64
-	err := row.Scan(&m.name, &settings, &m.id, &m.mount, &m.connection, &m.version, &m.born, &password, &staged, &m.doubt,
+	err := row.Scan(&m.name, &settings, &m.id, &m.mount, &m.connection, &m.version, &m.born, &m.slot, &password, &staged, &m.doubt,
 		&rotated, &planned, &due, &m.claimant, &claimed, &quiet, &m.attempts, &failure)
 	if err != nil {
 		return nil, err
@@ -141,7 +144,7 @@ func (m *managed) save(tx *store.Tx) error {
 
 // saveRotation writes the row of database_rotations alone.
 func (m *managed) saveRotation(tx *store.Tx) error {
-	account, err := accountIndex(tx, m.role.Username)
+	account, second, err := m.role.accounts(tx)
 	if err != nil {
 		return err
 	}
@@ -154,17 +157,18 @@ func (m *managed) saveRotation(tx *store.Tx) error {
 			return err
 		}
 	}
-	_, err = tx.Exec(`INSERT INTO database_rotations (id, mount, connection, account, version, born, password, staged, doubt,
-			rotated_at, planned_at, due_at, claimant, claimed_until, quiet_until, attempts, failure)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-		ON CONFLICT (id) DO UPDATE SET connection = excluded.connection, account = excluded.account, version = excluded.version,
-			born = excluded.born, password = excluded.password, staged = excluded.staged, doubt = excluded.doubt,
-			rotated_at = excluded.rotated_at, planned_at = excluded.planned_at, due_at = excluded.due_at,
-			claimant = excluded.claimant, claimed_until = excluded.claimed_until, quiet_until = excluded.quiet_until,
-			attempts = excluded.attempts, failure = excluded.failure`,
-		m.id, m.mount, m.connection, account, m.version, flag(m.born), cells["password"], cells["staged"], flag(m.doubt),
-		store.Micros(m.rotated), store.Micros(m.planned), store.Micros(m.due), m.claimant, store.Micros(m.claimedUntil),
-		store.Micros(m.quietUntil), m.attempts, cells["failure"])
+	_, err = tx.Exec(`INSERT INTO database_rotations (id, mount, connection, account, second_account, version, born, slot, password,
+			staged, doubt, rotated_at, planned_at, due_at, claimant, claimed_until, quiet_until, attempts, failure)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+		ON CONFLICT (id) DO UPDATE SET connection = excluded.connection, account = excluded.account,
+			second_account = excluded.second_account, version = excluded.version, born = excluded.born, slot = excluded.slot,
+			password = excluded.password, staged = excluded.staged, doubt = excluded.doubt, rotated_at = excluded.rotated_at,
+			planned_at = excluded.planned_at, due_at = excluded.due_at, claimant = excluded.claimant,
+			claimed_until = excluded.claimed_until, quiet_until = excluded.quiet_until, attempts = excluded.attempts,
+			failure = excluded.failure`,
+		m.id, m.mount, m.connection, account, second, m.version, flag(m.born), m.slot, cells["password"], cells["staged"],
+		flag(m.doubt), store.Micros(m.rotated), store.Micros(m.planned), store.Micros(m.due), m.claimant,
+		store.Micros(m.claimedUntil), store.Micros(m.quietUntil), m.attempts, cells["failure"])
 	return err
 }
 
@@ -189,8 +193,35 @@ func accountIndex(tx *store.Tx, username string) (string, error) {
 	return tx.Index("database/rotations/account", []byte(username))
 }
 
+// accounts are the blind names of the role's users; second is empty where there is one user alone.
+func (r *staticRole) accounts(tx *store.Tx) (first, second string, err error) {
+	if first, err = accountIndex(tx, r.Username); err == nil && r.Second != "" {
+		second, err = accountIndex(tx, r.Second)
+	}
+	return first, second, err
+}
+
+// user is who logs in with the present password.
+func (m *managed) user() string {
+	if m.slot == 1 {
+		return m.role.Second
+	}
+	return m.role.Username
+}
+
+// target is whose the staged password is to be, or a next one: of two users, the one that is not handed out.
+func (m *managed) target() string {
+	switch {
+	case m.role.Second == "" || m.password.Empty() || m.confirms():
+		return m.user()
+	case m.slot == 1:
+		return m.role.Username
+	}
+	return m.role.Second
+}
+
 // merge takes over the fields that were named, and reports whether the rhythm changed. The name of the user is given in each
-// write, and is the same in all.
+// write, and is the same in all; a second one may come later, and stays.
 //
 // Errors: Invalid. Source of the texts and of their order: the wire contract, "static-roles/:name".
 func (r *staticRole) merge(f *engine.Fields) (replan bool, err error) {
@@ -206,6 +237,15 @@ func (r *staticRole) merge(f *engine.Fields) (replan bool, err error) {
 		return false, errs.New(errs.Invalid, "cannot update static account username")
 	default:
 		r.Username = name
+	}
+	if second := f.Text("second_username"); f.Has("second_username") && second != r.Second {
+		switch {
+		case r.Second != "":
+			return false, errs.New(errs.Invalid, "cannot update static account second_username")
+		case second == r.Username:
+			return false, errs.New(errs.Invalid, "username and second_username have to be two users")
+		}
+		r.Second = second
 	}
 	if replan, err = r.Rhythm.merge(f); err != nil {
 		return false, err
@@ -224,6 +264,8 @@ func givenPassword(f *engine.Fields) secret.Text {
 	return secret.NewText(f.Text("self_managed_password"))
 }
 
+const countOfAccount = `SELECT COUNT(*) FROM database_rotations WHERE account = $1 OR second_account = $1`
+
 // staticUsers are those of the names that are users of static roles of this store.
 func (e *Engine) staticUsers(ctx context.Context, names []string) (users []string, err error) {
 	err = e.store.View(ctx, func(tx *store.Tx) error {
@@ -234,7 +276,7 @@ func (e *Engine) staticUsers(ctx context.Context, names []string) (users []strin
 				return err
 			}
 			var n int
-			if err := tx.QueryRow(`SELECT COUNT(*) FROM database_rotations WHERE account = $1`, account).Scan(&n); err != nil {
+			if err := tx.QueryRow(countOfAccount, account).Scan(&n); err != nil {
 				return err
 			}
 			if n > 0 {

@@ -38,14 +38,20 @@ type parked struct {
 	failures int
 }
 
+// The queries that run each second, whatever there is to do.
+const (
+	selectDueConnections = `SELECT c.id FROM database_connections c WHERE c.retired = 0
+		AND EXISTS (SELECT 1 FROM database_rotations s WHERE s.connection = c.id AND s.due_at <= $1)`
+	selectClaimants = `SELECT DISTINCT claimant FROM database_rotations WHERE claimant <> 0`
+)
+
 // rotateDue has the static roles rotated whose time has come, and returns without waiting. The cost is an index look-up for each
 // connection, however many roles there are.
 func (e *Engine) rotateDue(ctx context.Context) error {
 	var due []string
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		due = nil
-		rows, err := tx.Query(`SELECT c.id FROM database_connections c WHERE c.retired = 0
-			AND EXISTS (SELECT 1 FROM database_rotations s WHERE s.connection = c.id AND s.due_at <= $1)`, store.Micros(tx.Now()))
+		rows, err := tx.Query(selectDueConnections, store.Micros(tx.Now()))
 		if err != nil {
 			return err
 		}
@@ -70,7 +76,7 @@ func (e *Engine) rotateDue(ctx context.Context) error {
 
 // Claimants are the numbers of the nodes that rotate static roles, for whoever knows which of them are alive.
 func (e *Engine) Claimants(tx *store.Tx) (nodes []int64, err error) {
-	rows, err := tx.Query(`SELECT DISTINCT claimant FROM database_rotations WHERE claimant <> 0`)
+	rows, err := tx.Query(selectClaimants)
 	if err != nil {
 		return nil, err
 	}
@@ -180,12 +186,14 @@ func (e *Engine) rotateAll(ctx context.Context, connection string) {
 	}
 }
 
+const selectDueRoles = `SELECT ` + managedColumns + ` FROM database_rotations s JOIN database_roles r ON r.id = s.id
+	WHERE s.connection = $1 AND s.due_at <= $2 ORDER BY s.due_at LIMIT $3`
+
 // dueRoles reads some of what is due, the oldest first.
 func (e *Engine) dueRoles(ctx context.Context, connection string) (due []*managed, now time.Time, err error) {
 	err = e.store.View(ctx, func(tx *store.Tx) error {
 		due, now = nil, tx.Now()
-		rows, err := tx.Query(`SELECT `+managedColumns+` FROM database_rotations s JOIN database_roles r ON r.id = s.id
-			WHERE s.connection = $1 AND s.due_at <= $2 ORDER BY s.due_at LIMIT $3`, connection, store.Micros(now), rotationBatch)
+		rows, err := tx.Query(selectDueRoles, connection, store.Micros(now), rotationBatch)
 		if err != nil {
 			return err
 		}

@@ -11,24 +11,32 @@ import (
 	"leasehold/internal/testdb"
 )
 
-// A static role on MariaDB, by the plugin's own statement and by the role's, some of which are there to stay when a later one fails.
-func TestStaticRoleOfMariaDB(t *testing.T) {
-	t.Parallel()
-	maria := testdb.MariaDB(t)
-	w := newWorld(t)
+// connectMariaDB makes a connection "my" to a new server.
+func (w *world) connectMariaDB() (maria *testdb.MariaServer, logsIn func(user, password string) bool) {
+	w.Helper()
+	maria = testdb.MariaDB(w.T)
 	w.must(engine.Update, "config/my", data{
 		"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + maria.Addr + ")/",
 		"username": maria.User, "password": maria.Password, "allowed_roles": "*",
 	})
-	maria.Exec(t, `CREATE USER kept@'%' IDENTIFIED BY 'first'`)
-	logsIn := func(password string) bool {
-		db, err := sql.Open("mysql", fmt.Sprintf("kept:%s@tcp(%s)/", password, maria.Addr))
+	return maria, func(user, password string) bool {
+		db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/", user, password, maria.Addr))
 		if err != nil {
-			t.Fatal(err)
+			w.Error(err)
+			return false
 		}
 		defer func() { _ = db.Close() }()
-		return db.PingContext(t.Context()) == nil
+		return db.PingContext(w.Context()) == nil
 	}
+}
+
+// A static role on MariaDB, by the plugin's own statement and by the role's, some of which are there to stay when a later one fails.
+func TestStaticRoleOfMariaDB(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	maria, login := w.connectMariaDB()
+	maria.Exec(t, `CREATE USER kept@'%' IDENTIFIED BY 'first'`)
+	logsIn := func(password string) bool { return login("kept", password) }
 	present := func() string {
 		t.Helper()
 		password := w.must(engine.Read, "static-creds/st", nil).Data["password"].(string)

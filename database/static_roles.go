@@ -77,11 +77,14 @@ func (e *Engine) makeStaticRole(ctx context.Context, mount, name string, f *engi
 		return nil, err
 	}
 	m.role.SkipImport = f.BoolOr("skip_import_rotation", c.settings.flag("skip_static_role_import_rotation"))
-	switch {
-	case c.settings.selfManaged() && m.password.Empty():
+	if err := m.role.suits(c); err != nil {
+		return nil, err
+	}
+	if c.settings.selfManaged() && m.password.Empty() {
 		return nil, errs.New(errs.Invalid, "password is a required field for a static account of a self-managed connection")
-	case m.role.Username == c.settings.text("username"):
-		return nil, errs.New(errs.Invalid, "the connection itself logs in as %q: its password is rotated by rotate-root/%s", m.role.Username, c.name)
+	}
+	if m.role.Second != "" && !m.role.SkipImport {
+		m.password = secret.Text{} // the first user gets another one, and not the second: what was told is of no use
 	}
 	next, err := e.password(ctx, m.role.Credential.PasswordPolicy, c.settings.PasswordPolicy)
 	if err != nil {
@@ -140,15 +143,31 @@ func (e *Engine) makeStaticRole(ctx context.Context, mount, name string, f *engi
 	return &engine.Response{Warnings: []string{sharedWarning}}, nil
 }
 
-// sharesUser reports whether another static role has the same user.
+// suits refuses a connection that cannot rotate the role's users.
+func (r *staticRole) suits(c *connection) error {
+	switch own := c.settings.text("username"); {
+	case r.Second != "" && c.settings.selfManaged():
+		return errs.New(errs.Invalid, "second_username needs a connection that has a user of its own, and %q is self-managed", c.name)
+	case r.Second != "" && !c.settings.templated():
+		return errs.New(errs.Invalid, "second_username needs {{username}} and {{password}} in the connection_url of %q", c.name)
+	case own != "" && (own == r.Username || own == r.Second):
+		return errs.New(errs.Invalid, "the connection itself logs in as %q: its password is rotated by rotate-root/%s", own, c.name)
+	}
+	return nil
+}
+
+// sharesUser reports whether another static role has a user of this one.
 func sharesUser(tx *store.Tx, m *managed) (bool, error) {
-	account, err := accountIndex(tx, m.role.Username)
+	first, second, err := m.role.accounts(tx)
 	if err != nil {
 		return false, err
 	}
+	if second == "" {
+		second = first
+	}
 	var others int
-	err = tx.QueryRow(`SELECT COUNT(*) FROM database_rotations WHERE account = $1 AND connection = $2 AND id <> $3`,
-		account, m.connection, m.id).Scan(&others)
+	err = tx.QueryRow(`SELECT COUNT(*) FROM database_rotations WHERE (account IN ($1, $2) OR second_account IN ($1, $2))
+		AND connection = $3 AND id <> $4`, first, second, m.connection, m.id).Scan(&others)
 	return others > 0, err
 }
 
@@ -163,15 +182,23 @@ func (e *Engine) changeStaticRole(ctx context.Context, m *managed, f *engine.Fie
 		if present == nil || !present.born {
 			return errs.New(errs.Conflict, "static role %q was changed at the same time: try again", m.name)
 		}
+		second := present.role.Second
 		replan, err := present.role.merge(f)
 		if err != nil {
 			return err
 		}
-		if c, err := findLive(tx, present.mount, present.role.Connection); err != nil || c == nil {
-			if err == nil {
-				err = errNoConnection(present.role.Connection)
-			}
+		c, err := findLive(tx, present.mount, present.role.Connection)
+		if err == nil && c == nil {
+			err = errNoConnection(present.role.Connection)
+		}
+		if err == nil {
+			err = present.role.suits(c)
+		}
+		if err != nil {
 			return err
+		}
+		if present.role.Second != second && !present.staged.Empty() { // whose it is to be must not change
+			return errRotatingStatic(m.name)
 		}
 		present.role.SkipImport = f.BoolOr("skip_import_rotation", present.role.SkipImport)
 		if err := present.replan(tx.Now(), replan); err != nil {
@@ -179,7 +206,7 @@ func (e *Engine) changeStaticRole(ctx context.Context, m *managed, f *engine.Fie
 		}
 		if password := givenPassword(f); !password.Empty() {
 			if present.doubt && !present.confirms() {
-				return errs.New(errs.Conflict, "static role %q is being rotated: try again in a moment", m.name)
+				return errRotatingStatic(m.name)
 			}
 			present.password, present.staged, present.doubt, present.version = password, secret.Text{}, false, newVersion()
 		}
@@ -189,6 +216,11 @@ func (e *Engine) changeStaticRole(ctx context.Context, m *managed, f *engine.Fie
 		return fmt.Errorf("store static role %q: %w", m.name, err)
 	}
 	return nil
+}
+
+// errRotatingStatic refuses what would confuse a rotation that is not finished.
+func errRotatingStatic(name string) error {
+	return errs.New(errs.Conflict, "static role %q is being rotated: try again in a moment", name)
 }
 
 // replan works the next time out for a changed role. What is being tried, or is to be tried again, keeps its pace.
@@ -224,6 +256,10 @@ func (e *Engine) readStaticRole(ctx context.Context, r *engine.Request, f *engin
 		return nil, errs.New(errs.NotFound, "")
 	}
 	data := m.shown()
+	data["username"] = m.role.Username
+	if m.role.Second != "" {
+		data["second_username"] = m.role.Second
+	}
 	data["db_name"], data["credential_type"], data["rotation_statements"] = m.role.Connection, m.role.Credential.Type, list(m.role.Statements)
 	data["next_rotation"], data["next_attempt"] = wireTime(m.planned), wireTime(m.due)
 	data["unfinished"], data["failed_attempts"], data["last_error"] = m.doubt && !m.confirms(), m.attempts, m.failure
@@ -238,7 +274,7 @@ func (e *Engine) readStaticRole(ctx context.Context, r *engine.Request, f *engin
 
 // shown is what the answers of a role and of its credentials have in common.
 func (m *managed) shown() map[string]any {
-	data := map[string]any{"username": m.role.Username, "last_vault_rotation": wireTime(m.rotated)}
+	data := map[string]any{"last_vault_rotation": wireTime(m.rotated)}
 	if m.role.Rhythm.Schedule == "" {
 		data["rotation_period"] = int64(m.role.Rhythm.Period / time.Second)
 	} else {
@@ -304,15 +340,15 @@ func (e *Engine) readStaticCredentials(ctx context.Context, r *engine.Request, f
 		return nil, errNotAllowed(name)
 	}
 	password := m.password
-	// A rotation is under way, or was left half-way: the database knows which password it has.
-	if m.doubt && !m.confirms() && e.logInAs(ctx, c, m.role.Username, m.staged) == nil {
+	// A rotation is under way, or was left half-way: the database knows which password it has. Of two users, it is about the other.
+	if m.doubt && !m.confirms() && m.target() == m.user() && e.logInAs(ctx, c, m.user(), m.staged) == nil {
 		password = m.staged
 	}
 	if password.Empty() {
 		return nil, errs.Framed(errs.Unavailable, "the password of static role %q is not known before its first rotation: rotate-role/%s makes one", name, name)
 	}
 	data := m.shown()
-	data["password"] = password.Reveal()
+	data["username"], data["password"] = m.user(), password.Reveal()
 	data["ttl"] = int64(max(m.planned.Sub(now), 0) / time.Second)
 	return &engine.Response{Data: data}, nil
 }

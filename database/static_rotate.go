@@ -183,15 +183,16 @@ func (e *Engine) carryOut(ctx context.Context, a *attempt) error {
 	defer done()
 	err := e.alterStatic(altering, a)
 	failpoint.Hit("database/static/after-alter")
-	e.onRotated(a.mount, a.role.Connection, e.clock.Now().Sub(began), err)
+	took := e.clock.Now().Sub(began)
 	answered := !errors.Is(err, lease.ErrUnknown)
 	switch {
 	case err == nil:
 		err = e.prove(ctx, a)
 		a.doubted = a.doubted || err != nil // the database said that it has it
-	case !answered && e.logInAs(ctx, a.connection, a.role.Username, a.staged) == nil:
+	case !answered && e.logInAs(ctx, a.connection, a.target(), a.staged) == nil:
 		err = nil // only the answer was lost
 	}
+	e.onRotated(a.mount, a.role.Connection, took, err)
 	if err != nil {
 		return e.setBack(ctx, a, err)
 	}
@@ -203,23 +204,20 @@ func (e *Engine) carryOut(ctx context.Context, a *attempt) error {
 }
 
 // prove logs in with the staged password that the database says it has: statements of the operator's own may say yes and change
-// nothing, or another user. Where the user cannot log in from here at all, the database's word has to do.
+// nothing, or another user. Where a user cannot log in from here at all, the database's word has to do, but not where users take
+// turns: clients can go on with the other one.
 func (e *Engine) prove(ctx context.Context, a *attempt) error {
-	refused := e.logInAs(ctx, a.connection, a.role.Username, a.staged)
-	wrong := errors.Is(refused, plugins.ErrWrongPassword)
+	refused := e.logInAs(ctx, a.connection, a.target(), a.staged)
+	alone, notAdmitted := a.role.Second == "", errors.Is(refused, plugins.ErrNotAdmitted)
 	switch {
-	case refused == nil, errors.Is(refused, errNoTrial):
+	case refused == nil, alone && errors.Is(refused, errNoTrial):
 		return nil
-	case errors.Is(refused, plugins.ErrNotAdmitted):
-		wrong = !a.password.Empty() && e.logInAs(ctx, a.connection, a.role.Username, a.password) == nil
-	}
-	switch {
-	case wrong:
-		return errs.Framed(errs.Unavailable, "the rotation's statements ran, but the new password does not log in: have rotation_statements set {{password}} for {{username}}").
-			Because(refused)
-	case errors.Is(refused, plugins.ErrNotAdmitted):
-		e.log.Warn("a static role's user cannot log in from here, so its new password was not tried", "mount", a.mount, "role", a.name, "error", refused)
+	case alone && notAdmitted && (a.password.Empty() || e.logInAs(ctx, a.connection, a.user(), a.password) != nil):
+		e.log.Warn("a static role's user cannot log in from here, so its new password was not tried", "mount", a.mount, "role", a.name)
 		return nil
+	case notAdmitted, errors.Is(refused, plugins.ErrWrongPassword), errors.Is(refused, errNoTrial):
+		return errs.Framed(errs.Unavailable, "the rotation's statements ran, but the new password does not log in as %q: %s: "+
+			"have rotation_statements set {{password}} for {{username}}", a.target(), refused)
 	}
 	return refused
 }
@@ -242,13 +240,13 @@ func (e *Engine) alterStatic(ctx context.Context, a *attempt) error {
 }
 
 func (a *attempt) alter(ctx context.Context, db plugins.Database) error {
-	return db.AlterUser(ctx, a.role.Username, plugins.Change{Password: a.staged, Statements: a.role.Statements})
+	return db.AlterUser(ctx, a.target(), plugins.Change{Password: a.staged, Statements: a.role.Statements})
 }
 
 // alterAsItself is alterStatic for a connection without a user of its own: the static role's user changes its own password. It can
 // do so no more once the database has the staged one, and need not.
 func (e *Engine) alterAsItself(ctx context.Context, a *attempt) error {
-	if a.doubted && e.logInAs(ctx, a.connection, a.role.Username, a.staged) == nil {
+	if a.doubted && e.logInAs(ctx, a.connection, a.target(), a.staged) == nil {
 		return nil
 	}
 	var own pool
@@ -282,12 +280,16 @@ func (s settings) as(username string, password secret.Text) settings {
 // errNoTrial says that the URL does not tell who logs in, so that another user cannot be tried.
 var errNoTrial = errors.New("connection_url has no {{username}} and {{password}} in it")
 
+func (s settings) templated() bool {
+	url := s.text("connection_url")
+	return strings.Contains(url, "{{username}}") && strings.Contains(url, "{{password}}")
+}
+
 // logInAs tries to log in as another user.
 //
 // Errors: errNoTrial, plugins.ErrWrongPassword, plugins.ErrNotAdmitted; Unavailable (the database did not answer).
 func (e *Engine) logInAs(ctx context.Context, c *connection, username string, password secret.Text) error {
-	url := c.settings.text("connection_url")
-	if !strings.Contains(url, "{{username}}") || !strings.Contains(url, "{{password}}") {
+	if !c.settings.templated() {
 		return errNoTrial
 	}
 	ctx, done := context.WithTimeoutCause(ctx, probeTimeout, errSlow)
@@ -348,6 +350,9 @@ func (e *Engine) adoptStatic(ctx context.Context, a *attempt, answered bool) err
 func (m *managed) adopt(tx *store.Tx) (err error) {
 	now := tx.Now()
 	if !m.confirms() {
+		if m.target() != m.user() {
+			m.slot = 1 - m.slot
+		}
 		m.password, m.rotated = m.staged, now
 		if m.planned, err = m.role.Rhythm.after(now); err != nil {
 			return err
