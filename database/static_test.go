@@ -458,6 +458,62 @@ func TestStaticTakenOver(t *testing.T) {
 	}
 }
 
+// A node that was stopped in the middle of a rotation, for longer than anybody waits, goes on after others have rotated twice: its
+// password is in force for a moment, and the role is rotated once more.
+func TestStaticLatecomer(t *testing.T) {
+	t.Parallel()
+	for _, users := range []string{"one user", "two users"} {
+		t.Run(users, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.number = 7
+			w.start()
+			w.connect()
+			if users == "two users" {
+				w.pair()
+			} else {
+				w.static(nil)
+			}
+			entered, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			w.hooks.set(func(h *hooks) {
+				h.alter = func(_ context.Context, _ plugins.Database, name string, c plugins.Change) error {
+					close(entered)
+					<-goOn
+					return w.alter(name, c)
+				}
+			})
+			go func() {
+				defer close(done)
+				_, _ = w.send(engine.Update, "rotate-role/st", nil)
+			}()
+			<-entered
+			w.hooks.set(func(h *hooks) { h.alter = nil })
+			other := *w
+			other.number = 8
+			other.start()
+			if err := other.store.Update(t.Context(), func(tx *store.Tx) error { return other.engine.Died(tx, 7) }); err != nil {
+				t.Fatal(err)
+			}
+			other.rotate()
+			other.must(engine.Update, "rotate-role/st", nil)
+			other.must(engine.Update, "rotate-role/st", nil)
+			w.clock.Advance(time.Minute)
+			other.rotate()
+			other.password("st")
+			before := other.rotation("st")["last_vault_rotation"]
+
+			close(goOn)
+			<-done
+			w.clock.Advance(time.Second)
+			other.rotate()
+			other.password("st")
+			if other.rotation("st")["last_vault_rotation"] == before {
+				t.Error("the role was not rotated once more")
+			}
+		})
+	}
+}
+
 // Rotations of one role at once, by hand and by themselves, on two nodes: whatever wins, what is handed out logs in.
 func TestStaticRotationsAtOnce(t *testing.T) {
 	t.Parallel()
