@@ -219,7 +219,8 @@ func (e *Engine) prove(ctx context.Context, a *attempt) error {
 		return errs.Framed(errs.Unavailable, "the rotation's statements ran, but the new password does not log in as %q: %s: "+
 			"have rotation_statements set {{password}} for {{username}}", a.target(), refused)
 	}
-	return refused
+	// Not Unreachable: the database has just answered, so this is about one role, and holds up no other.
+	return errs.Framed(errs.Unavailable, "the new password could not be tried: %s", told(refused)).Because(lease.ErrUnknown)
 }
 
 // alterStatic has the database take the staged password. It begins again when the connection was changed or its own password
