@@ -341,7 +341,7 @@ func (e *Engine) readStaticCredentials(ctx context.Context, r *engine.Request, f
 	}
 	password := m.password
 	// A rotation is under way, or was left half-way: the database knows which password it has. Of two users, it is about the other.
-	if m.doubt && !m.confirms() && m.target() == m.user() && e.logInAs(ctx, c, m.user(), m.staged) == nil {
+	if m.doubt && !m.confirms() && m.target() == m.user() && e.logInAs(ctx, probeTimeout, c, m.user(), m.staged) == nil {
 		password = m.staged
 	}
 	if password.Empty() {

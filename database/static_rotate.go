@@ -189,7 +189,7 @@ func (e *Engine) carryOut(ctx context.Context, a *attempt) error {
 	case err == nil:
 		err = e.prove(ctx, a)
 		a.doubted = a.doubted || err != nil // the database said that it has it
-	case !answered && e.logInAs(ctx, a.connection, a.target(), a.staged) == nil:
+	case !answered && e.logInAs(ctx, probeTimeout, a.connection, a.target(), a.staged) == nil:
 		err = nil // only the answer was lost
 	}
 	e.onRotated(a.mount, a.role.Connection, took, err)
@@ -207,12 +207,12 @@ func (e *Engine) carryOut(ctx context.Context, a *attempt) error {
 // nothing, or another user. Where a user cannot log in from here at all, the database's word has to do, but not where users take
 // turns: clients can go on with the other one.
 func (e *Engine) prove(ctx context.Context, a *attempt) error {
-	refused := e.logInAs(ctx, a.connection, a.target(), a.staged)
+	refused := e.logInAs(ctx, e.timeout, a.connection, a.target(), a.staged)
 	alone, notAdmitted := a.role.Second == "", errors.Is(refused, plugins.ErrNotAdmitted)
 	switch {
 	case refused == nil, alone && errors.Is(refused, errNoTrial):
 		return nil
-	case alone && notAdmitted && (a.password.Empty() || e.logInAs(ctx, a.connection, a.user(), a.password) != nil):
+	case alone && notAdmitted && (a.password.Empty() || e.logInAs(ctx, probeTimeout, a.connection, a.user(), a.password) != nil):
 		e.log.Warn("a static role's user cannot log in from here, so its new password was not tried", "mount", a.mount, "role", a.name)
 		return nil
 	case notAdmitted, errors.Is(refused, plugins.ErrWrongPassword), errors.Is(refused, errNoTrial):
@@ -247,7 +247,7 @@ func (a *attempt) alter(ctx context.Context, db plugins.Database) error {
 // alterAsItself is alterStatic for a connection without a user of its own: the static role's user changes its own password. It can
 // do so no more once the database has the staged one, and need not.
 func (e *Engine) alterAsItself(ctx context.Context, a *attempt) error {
-	if a.doubted && e.logInAs(ctx, a.connection, a.target(), a.staged) == nil {
+	if a.doubted && e.logInAs(ctx, probeTimeout, a.connection, a.target(), a.staged) == nil {
 		return nil
 	}
 	var own pool
@@ -289,11 +289,11 @@ func (s settings) templated() bool {
 // logInAs tries to log in as another user.
 //
 // Errors: errNoTrial, plugins.ErrWrongPassword, plugins.ErrNotAdmitted; Unavailable (the database did not answer).
-func (e *Engine) logInAs(ctx context.Context, c *connection, username string, password secret.Text) error {
+func (e *Engine) logInAs(ctx context.Context, patience time.Duration, c *connection, username string, password secret.Text) error {
 	if !c.settings.templated() {
 		return errNoTrial
 	}
-	ctx, done := context.WithTimeoutCause(ctx, probeTimeout, errSlow)
+	ctx, done := context.WithTimeoutCause(ctx, patience, errSlow)
 	defer done()
 	var trial pool
 	if err := e.open(c.settings.as(username, password), &trial); err != nil {
