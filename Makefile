@@ -22,9 +22,10 @@ lint: ## formatting and vet
 	$(GO) vet ./...
 	$(GO) vet -tags failpoint ./internal/failpoint ./crash
 
-soak: packages ## 10,000 random kills, and of key/values; 10,000 contested writes, 100 histories, every recording on PostgreSQL, every fault; hours
+soak: packages ## 10,000 random kills, and of key/values; 10,000 contested writes, 1,000 rotations under load, 100 histories, every recording on PostgreSQL, every fault; hours
 	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run='TestRandomKills|TestFailpointsOnMariaDB' ./crash
 	LEASEHOLD_KV_KILLS=10000 LEASEHOLD_CAS_ROUNDS=10000 $(GO) test -count=1 -timeout=24h -run='TestKillsOfKeyValues|TestCheckAndSet' ./crash
+	LEASEHOLD_ROTATIONS=1000 $(GO) test -count=1 -timeout=24h -run=TestTwoUsersUnderLoad ./database
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
 	LEASEHOLD_EVERY_FLOW=1 $(GO) test -count=1 -timeout=24h -run=TestRecordingsOnPostgreSQL ./conformance
 	LEASEHOLD_KILLS=1000 LEASEHOLD_STOPS=100 LEASEHOLD_FAILOVERS=20 LEASEHOLD_CUTS=80 LEASEHOLD_ROUNDS=100 $(GO) test -count=1 -timeout=24h ./cluster

@@ -27,6 +27,7 @@ type estate struct {
 	app, child, dead   string // tokens: of a policy, its child, and one that was revoked
 	cubby              string // the token that has a cubbyhole
 	kept, prolonged    creds
+	static             creds  // of a static role
 	ofToken            creds  // goes with its token
 	short              creds  // ends while no server runs
 	cipher             string // of transit
@@ -71,6 +72,9 @@ func settle(r *rig) *estate {
 	r.as(e.cubby, http.MethodPut, "cubbyhole/own", map[string]any{"value": "mine"})
 
 	e.kept, e.prolonged = r.mustIssue(), r.mustIssue()
+	r.sql(`CREATE ROLE billing LOGIN PASSWORD 'first'`)
+	r.root(http.MethodPost, "database/static-roles/billing", map[string]any{"db_name": "pg", "username": "billing", "rotation_period": "24h"})
+	e.static = r.credsOf(r.root(http.MethodGet, "database/static-creds/billing", nil))
 	e.ofToken = r.credsOf(r.as(e.child, http.MethodGet, "database/creds/app", nil))
 	r.root(http.MethodPost, "database/roles/short", map[string]any{
 		"db_name": "pg", "default_ttl": "2s", "max_ttl": "2s", "creation_statements": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'`,
@@ -142,7 +146,8 @@ func (e *estate) check(r *rig) {
 		"a cubbyhole":    {"mine", dataOf(r.as(e.cubby, http.MethodGet, "cubbyhole/own", nil))["value"]},
 		"a ciphertext": {"cGxhaW4=",
 			dataOf(r.as(e.app, http.MethodPut, "transit/decrypt/k", map[string]any{"ciphertext": e.cipher}))["plaintext"]},
-		"a remount": {true, strings.Contains(fmt.Sprint(r.root(http.MethodGet, "sys/mounts", nil)), "present/")},
+		"a static role": {e.static.password, dataOf(r.root(http.MethodGet, "database/static-creds/billing", nil))["password"]},
+		"a remount":     {true, strings.Contains(fmt.Sprint(r.root(http.MethodGet, "sys/mounts", nil)), "present/")},
 	} {
 		if fmt.Sprint(pair[0]) != fmt.Sprint(pair[1]) {
 			r.t.Errorf("%s is now %.100v, not %.100v", what, pair[1], pair[0])
@@ -151,7 +156,7 @@ func (e *estate) check(r *rig) {
 	if _, err := r.srv.Call(http.MethodGet, "auth/token/lookup-self", e.dead, nil); err == nil {
 		r.t.Error("a revoked token works")
 	}
-	for what, c := range map[string]creds{"kept": e.kept, "prolonged": e.prolonged, "of a token": e.ofToken} {
+	for what, c := range map[string]creds{"kept": e.kept, "prolonged": e.prolonged, "of a token": e.ofToken, "of a static role": e.static} {
 		if err := r.login(c); err != nil {
 			r.t.Errorf("the login that is %s is refused: %v", what, err)
 		}

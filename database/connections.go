@@ -159,14 +159,14 @@ func builtIn(plugin, version string) error {
 	return nil
 }
 
-// try gives the settings to the plugin, and connects if that is wanted.
+// try gives the settings to the plugin, and connects if that is wanted and there is a user to connect as.
 func (e *Engine) try(ctx context.Context, s settings, connect bool) error {
 	var trial pool
 	if err := e.open(s, &trial); err != nil {
 		return errs.New(errs.Invalid, "error creating database object: %s", err)
 	}
 	defer trial.close()
-	if !connect {
+	if !connect || s.selfManaged() {
 		return nil
 	}
 	err := e.verify(ctx, &trial)

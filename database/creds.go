@@ -79,7 +79,7 @@ func (e *Engine) plan(ctx context.Context, mount, name string) (*plan, error) {
 	case p.connection == nil:
 		return nil, errNoConnection(p.role.Connection)
 	case !p.connection.settings.allows(name):
-		return nil, errs.Framed(errs.Unavailable, "%q is not an allowed role", name)
+		return nil, errNotAllowed(name)
 	}
 	p.connection, err = e.settle(ctx, p.connection)
 	return p, err

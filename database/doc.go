@@ -9,6 +9,7 @@
 //     changes at every write and never repeats: an open pool knows by it whether it is stale. staged is the next
 //     password of the connection's own user while it is being rotated.
 //   - database_roles: one row for each role.
+//   - database_rotations: one row for each static role: its user's passwords, sealed, and when the next one is due.
 //   - database_reconciles: one row for each live connection: when it is to be reconciled next, and what was found last.
 //
 // A row is known by its mount's UUID and its name, "UUID/name"; its sealed cells are bound to that.
@@ -46,4 +47,35 @@
 // Whoever meets a staged password tries which of the two logs in, and uses that one. The new one logs in: the row is
 // settled with it. The old one logs in: the staged password is thrown away, but only once no ALTER can be under way any
 // more. A crash at any point leaves both passwords in the row, and so never locks the broker out.
+//
+// # Static roles
+//
+// A static role (static-roles/:name) manages the password of a user that somebody else made. It is handed out without a lease
+// (static-creds/:name), and rotated now and then: each period, or by a line of cron. The next password is sealed in the role's row
+// before the database hears of it, and becomes the present one when it logs in:
+//
+//	settled ---stage, claim---> claimed ---ALTER, log in, commit---> settled (new password)
+//	                            ^     |
+//	               claim it     |     | no answer, does not log in, or the claimant has died
+//	                            +-- doubtful
+//
+// Whoever finds a staged password that the database may have sends the same one again, which changes nothing where it is there
+// already. It is given up only when the database has said no to every statement that would set it, so whoever learns that it is in
+// force may commit it, also when its claim has passed to another. While a row is claimed or doubtful, readers are given the
+// password that logs in.
+//
+// A statement that was not answered may take effect until its time has run out. A rotation that succeeds before that stays staged
+// with its own password, which is sent once more afterwards: a straggler's work does not last.
+//
+// A role that is being made has a row, too, but nobody sees it until its user has the first password. It is forgotten when the
+// database refuses; after a crash it is finished.
+//
+// Of two users that take turns (second_username), the staged password is always for the one that is not handed out, so slot says whose
+// the present password is. The one that was handed out before keeps its password until the next rotation.
+//
+//	slot 0: first's password is handed out ---rotate second, log in, commit---> slot 1: second's is; first's still works
+//	                                       <--rotate first, log in, commit-----
+//
+// Due roles are found by an index on due_at, for each connection by itself: some are read, and a few at a time are claimed by whichever
+// node is first. A database that cannot be reached is probed with one role's rotation.
 package database

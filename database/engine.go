@@ -38,6 +38,14 @@ type Config struct {
 	// UUID. It may be called by several goroutines at once. Nil: nobody listens.
 	OnReconciled func(mount, connection string, orphans, missing, foreign int)
 
+	// OnRotated hears of each statement that was to rotate a static role, how long it took, and how it or the login with the new
+	// password failed: the error wraps lease.ErrUnreachable or lease.ErrUnknown, or is another: the database answered no. It is
+	// called like OnReconciled.
+	OnRotated func(mount, connection string, took time.Duration, err error)
+
+	// Node is the number of this process among those that share the store; 0: it has none at present. Nil: there is only one.
+	Node func() int64
+
 	Clock clock.Clock  // nil: the system's
 	Log   *slog.Logger // nil: nothing is logged
 }
@@ -56,6 +64,9 @@ type Engine struct {
 	pools          *pools
 	reconciled     func(mount, connection string, orphans, missing, foreign int)
 	rounds         rounds
+	onRotated      func(mount, connection string, took time.Duration, err error)
+	node           func() int64
+	turns          turns
 }
 
 // New makes the engine and registers it with the lease manager.
@@ -75,12 +86,19 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.OnReconciled == nil {
 		cfg.OnReconciled = func(string, string, int, int, int) {}
 	}
+	if cfg.OnRotated == nil {
+		cfg.OnRotated = func(string, string, time.Duration, error) {}
+	}
+	if cfg.Node == nil {
+		cfg.Node = func() int64 { return 0 }
+	}
 	e := &Engine{
 		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, passwordPolicy: cfg.PasswordPolicy,
 		timeout: cfg.CreateTimeout, clock: cfg.Clock, log: cfg.Log, pools: newPools(),
 		reconciled: cfg.OnReconciled, rounds: rounds{told: map[string]int64{}},
+		onRotated: cfg.OnRotated, node: cfg.Node, turns: turns{busy: map[string]context.CancelFunc{}, parked: map[string]parked{}},
 	}
-	e.Router = engine.NewRouter(append(e.reconcilePaths(),
+	e.Router = engine.NewRouter(append(append(e.reconcilePaths(), e.staticPaths()...),
 		&engine.Path{
 			Pattern: "config", Ops: engine.Ops{engine.List: e.listConnections},
 			Help: "List the configured connections.",
@@ -112,10 +130,6 @@ func New(cfg Config) (*Engine, error) {
 			Help: "Configure a role: how its users are made, and for how long.",
 		},
 		&engine.Path{
-			Pattern: "static-roles/:name", Fields: nameField, Ops: engine.Ops{engine.Update: e.writeStaticRole},
-			Help: "Static roles are not served yet.",
-		},
-		&engine.Path{
 			Pattern: "creds/:name", Fields: nameField, Ops: engine.Ops{engine.Read: e.readCredentials},
 			Help: "Make a new user by a role.",
 		},
@@ -145,6 +159,9 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 		if _, err := tx.Exec(`DELETE FROM database_roles WHERE mount = $1`, m.UUID); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(`DELETE FROM database_rotations WHERE mount = $1`, m.UUID); err != nil {
+			return err
+		}
 		// '0' follows '/'.
 		_, err := tx.Exec(`DELETE FROM database_reconciles WHERE id > $1 AND id < $2`, id(m.UUID, ""), m.UUID+"0")
 		return err
@@ -156,10 +173,16 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 	return nil
 }
 
-// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, and begins to reconcile those
-// that are due. It costs one index look-up when there is nothing to do.
+// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, and begins to rotate static roles
+// and to reconcile connections that are due. It costs an index look-up for each connection when there is nothing to do.
 func (e *Engine) RunOnce(ctx context.Context) error {
-	return errors.Join(e.removeRetired(ctx), e.reconcileDue(ctx))
+	return errors.Join(e.removeRetired(ctx), e.rotateDue(ctx), e.reconcileDue(ctx))
+}
+
+// Wait returns when what RunOnce has begun is over.
+func (e *Engine) Wait() {
+	e.rounds.work.Wait()
+	e.turns.work.Wait()
 }
 
 func (e *Engine) removeRetired(ctx context.Context) error {
@@ -179,6 +202,7 @@ func (e *Engine) removeRetired(ctx context.Context) error {
 // opens new ones when it is asked again.
 func (e *Engine) Close() {
 	e.rounds.cancel()
+	e.turns.cancel()
 	e.Wait()
 	e.pools.forgetAll("")
 }

@@ -22,6 +22,7 @@ import (
 	"leasehold/internal/testdb"
 	"leasehold/lease"
 	"leasehold/plugins"
+	"leasehold/plugins/mysql"
 	"leasehold/plugins/postgres"
 	"leasehold/store"
 	storepg "leasehold/store/postgres"
@@ -71,6 +72,7 @@ type world struct {
 	caller *engine.Caller
 
 	timeout time.Duration // the engine's CreateTimeout
+	number  int64         // of the engine's node
 }
 
 func newWorld(t *testing.T) *world {
@@ -117,8 +119,8 @@ func (w *world) start() {
 		w.Fatal(err)
 	}
 	e, err := database.New(database.Config{
-		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout,
-		Drivers: map[string]plugins.Driver{plugin: driver{hooks: w.hooks}},
+		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout, Node: func() int64 { return w.number },
+		Drivers: map[string]plugins.Driver{plugin: driver{hooks: w.hooks}, "mysql-database-plugin": mysql.Driver{}},
 		PasswordPolicy: func(_ context.Context, name string) (func() (secret.Text, error), error) {
 			w.hooks.mu.Lock()
 			hook := w.hooks.policy

@@ -57,5 +57,44 @@ func Migrations() []store.Migration {
 				SELECT id, '@every 24h0m0s', 0, 0, 0, 0, 0, 0, '' FROM database_connections WHERE retired = 0`,
 		},
 		Sealed: []store.SealedColumn{{Table: "database_reconciles", Column: "failure", KeyColumn: "id"}},
+	}, {
+		// One row for each static role; package comment, "Static roles". account and second_account are blind; the latter is empty
+		// where there is one user alone. connection is the id of a row of
+		// database_connections, also while there is none.
+		Package: "database",
+		Version: 3,
+		SQL: []string{
+			`CREATE TABLE database_rotations (
+				id TEXT NOT NULL PRIMARY KEY,
+				mount TEXT NOT NULL,
+				connection TEXT NOT NULL,
+				account TEXT NOT NULL,
+				second_account TEXT NOT NULL,
+				version TEXT NOT NULL,
+				born BIGINT NOT NULL,
+				slot BIGINT NOT NULL,
+				password BYTES,
+				staged BYTES,
+				doubt BIGINT NOT NULL,
+				rotated_at BIGINT NOT NULL,
+				planned_at BIGINT NOT NULL,
+				due_at BIGINT NOT NULL,
+				claimant BIGINT NOT NULL,
+				claimed_until BIGINT NOT NULL,
+				quiet_until BIGINT NOT NULL,
+				attempts BIGINT NOT NULL,
+				failure BYTES
+			) STRICT`,
+			`CREATE INDEX database_rotations_due ON database_rotations (connection, due_at)`,
+			`CREATE INDEX database_rotations_mount ON database_rotations (mount)`,
+			`CREATE INDEX database_rotations_account ON database_rotations (account)`,
+			`CREATE INDEX database_rotations_second ON database_rotations (second_account)`,
+			`CREATE INDEX database_rotations_claimant ON database_rotations (claimant) WHERE claimant <> 0`,
+		},
+		Sealed: []store.SealedColumn{
+			{Table: "database_rotations", Column: "password", KeyColumn: "id"},
+			{Table: "database_rotations", Column: "staged", KeyColumn: "id"},
+			{Table: "database_rotations", Column: "failure", KeyColumn: "id"},
+		},
 	}}
 }

@@ -23,6 +23,7 @@ import (
 //     catalogue, and afterwards no lease names it, and afterwards it is still in the catalogue, then its lease went
 //     without it.
 //   - It is the same user only if it has the same mark, instant included; another of its name may have been made meanwhile.
+//   - The user of a static role is spared, whoever made it.
 //   - A lease may be on any connection that leads to the same server, so one of this store's users is looked for among all
 //     leases of this store before it counts as an orphan.
 //
@@ -119,7 +120,7 @@ func (e *Engine) compare(ctx context.Context, c *connection, limit int) (*compar
 			cmp.former = append(cmp.former, &place{connection: former})
 		}
 	}
-	for _, step := range []func(context.Context) error{cmp.census, cmp.walk, cmp.list} {
+	for _, step := range []func(context.Context) error{cmp.census, cmp.walk, cmp.spare, cmp.list} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -416,6 +417,27 @@ func (c *comparison) confirm(ctx context.Context) error {
 	})
 	c.alike = same
 	return err
+}
+
+// spare crosses the users of static roles off: an operator may have made a static role of a user that a lease left behind.
+func (c *comparison) spare(ctx context.Context) error {
+	suspects := maps.Clone(c.alike)
+	for _, at := range c.places() {
+		for name := range at.marked {
+			suspects[name] = struct{}{}
+		}
+	}
+	static, err := c.e.staticUsers(ctx, slices.Collect(maps.Keys(suspects)))
+	if err != nil {
+		return err
+	}
+	for _, name := range static {
+		delete(c.alike, name)
+		for _, at := range c.places() {
+			delete(at.marked, name)
+		}
+	}
+	return nil
 }
 
 // list makes lists of what is left.

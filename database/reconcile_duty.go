@@ -177,9 +177,6 @@ func (r *rounds) end() {
 	r.stop = nil
 }
 
-// Wait returns when the reconciling that RunOnce has begun is over.
-func (e *Engine) Wait() { e.rounds.work.Wait() }
-
 // reconcileAll works off what is due, one connection after the other.
 func (e *Engine) reconcileAll(ctx context.Context) {
 	for ctx.Err() == nil {

@@ -2,6 +2,8 @@ package database
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"leasehold/internal/errs"
@@ -14,6 +16,7 @@ const dropTimeout = 30 * time.Second
 // Why an orphan was left alone.
 const (
 	reasonLeased  = "a lease names it by now"
+	reasonStatic  = "a static role names it by now"
 	reasonChanged = "it was dropped or made anew meanwhile"
 	reasonStopped = "the request ended before its turn"
 )
@@ -41,9 +44,15 @@ func (c *comparison) removeOrphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	static, err := c.e.staticUsers(ctx, slices.Collect(maps.Keys(leased)))
+	if err != nil {
+		return err
+	}
 	for i := range c.orphans {
 		o := &c.orphans[i]
 		switch {
+		case slices.Contains(static, o.Name):
+			o.failure = reasonStatic
 		case ctx.Err() != nil:
 			o.failure = reasonStopped
 		case leased[o.Name]:

@@ -154,12 +154,12 @@ func (ro *role) merge(f *engine.Fields) error {
 	if f.Has("max_ttl") {
 		ro.MaxTTL = f.Duration("max_ttl")
 	}
-	return ro.mergeCredential(f)
+	return ro.Credential.merge(f)
 }
 
-// mergeCredential replaces the credential's configuration as a whole: another type has other fields.
-func (ro *role) mergeCredential(f *engine.Fields) error {
-	kind := ro.Credential.Type
+// merge replaces the credential's configuration as a whole: another type has other fields.
+func (c *credential) merge(f *engine.Fields) error {
+	kind := c.Type
 	if f.Has("credential_type") {
 		kind = f.Text("credential_type")
 	}
@@ -168,14 +168,14 @@ func (ro *role) mergeCredential(f *engine.Fields) error {
 	default:
 		return errs.New(errs.Invalid, "invalid credential_type %q", kind)
 	}
-	if kind == ro.Credential.Type && !f.Has("credential_config") {
+	if kind == c.Type && !f.Has("credential_config") {
 		return nil
 	}
-	c, err := newCredential(kind, f.Map("credential_config"))
+	next, err := newCredential(kind, f.Map("credential_config"))
 	if err != nil {
 		return errs.New(errs.Invalid, "credential_config validation failed: %s", err)
 	}
-	ro.Credential = c
+	*c = next
 	return nil
 }
 
@@ -222,22 +222,15 @@ func (e *Engine) listRoles(ctx context.Context, r *engine.Request, f *engine.Fie
 	if err != nil {
 		return nil, err
 	}
+	return page(names, f)
+}
+
+// page answers a part of sorted names.
+func page(names []string, f *engine.Fields) (*engine.Response, error) {
 	after, limit := f.Text("after"), f.Int("limit")
 	names = slices.DeleteFunc(names, func(name string) bool { return after != "" && name <= after })
 	if limit > 0 && limit < len(names) {
 		names = names[:limit]
 	}
 	return keys(names)
-}
-
-// writeStaticRole refuses: static roles are not served. A name that is a role's is refused for that reason first.
-func (e *Engine) writeStaticRole(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
-	_, kind, err := e.viewRole(ctx, r.Mount.UUID, f.Text("name"))
-	if err != nil {
-		return nil, err
-	}
-	if kind == dynamic {
-		return nil, errNameTaken
-	}
-	return nil, errs.Framed(errs.Unsupported, "unsupported operation")
 }

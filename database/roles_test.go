@@ -48,7 +48,6 @@ func TestRole(t *testing.T) {
 	}
 	w.refused(engine.Update, "static-roles/exact", data{"db_name": "pg", "username": "x", "rotation_period": "1h"}, errs.Invalid,
 		"Role and Static Role names must be unique")
-	w.refused(engine.Update, "static-roles/free", data{}, errs.Unsupported, framed("unsupported operation"))
 	w.must(engine.Delete, "roles/exact", nil)
 	w.must(engine.Delete, "roles/exact", nil)
 	w.refused(engine.Read, "roles/exact", nil, errs.NotFound, "")

@@ -49,6 +49,9 @@ var (
 	MissingUsers       = gauge("lease.missing_users", "Leases whose users the last reconciliation did not find.", mountPoint, connection)
 	ForeignUsers       = gauge("lease.foreign_users", "Users that look like leased ones and belong to no lease of this store.", mountPoint, connection)
 
+	StaticRotation  = timer("database.static_rotation", "Milliseconds that the target databases took to rotate static roles, failed rotations included.")
+	StaticRotations = counter("database.static_rotations", "Tries to rotate a static role at its target database.", mountPoint, connection, outcome)
+
 	StoreCommit       = timer("store.commit", "Milliseconds until the store had made a transaction durable.")
 	StoreCommitFailed = counter("store.commit_failed", "Commits that the store's database refused.")
 	StoreUpdates      = counter("store.updates", "Writing transactions that were made durable; several may share a commit.")

@@ -124,6 +124,14 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
+// A failed login is Unreachable: no statement was sent. Where the server answered it, the error of [Database.Verify] wraps one of these.
+var (
+	// ErrWrongPassword: the server does not know the user by this password.
+	ErrWrongPassword = errors.New("the server does not know the user by this password")
+	// ErrNotAdmitted: the server turned the user away for another reason, or does not say why: the password may be right.
+	ErrNotAdmitted = errors.New("the server does not let the user in")
+)
+
 // ClassOf is the class of err, Unknown when it is not an *Error.
 func ClassOf(err error) Class {
 	var e *Error

@@ -153,9 +153,18 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 	}
 	p.nodes, err = node.New(node.Config{
 		Store: p.store, Hostname: hostname(), APIAddress: cfg.URL(), ClusterAddress: cfg.ClusterAddr, Version: opts.Version,
-		Died:      func(tx *store.Tx, node int64) error { return p.leases.Died(tx, node) },
-		Claimants: func(tx *store.Tx) ([]int64, error) { return p.leases.Claimants(tx) },
-		Log:       p.log,
+		Died: func(tx *store.Tx, node int64) error {
+			return errors.Join(p.leases.Died(tx, node), p.database.Died(tx, node))
+		},
+		Claimants: func(tx *store.Tx) ([]int64, error) {
+			leases, err := p.leases.Claimants(tx)
+			if err != nil {
+				return nil, err
+			}
+			rotations, err := p.database.Claimants(tx)
+			return append(leases, rotations...), err
+		},
+		Log: p.log,
 	})
 	if err != nil {
 		return err
@@ -184,6 +193,8 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 			return sys.PasswordGenerator(ctx, p.broker, name)
 		},
 		OnReconciled: p.measures.onReconciled,
+		OnRotated:    p.measures.onRotated,
+		Node:         p.nodes.Self,
 
 		Clock: now,
 		Log:   p.log.With(loggerKey, "database"),

@@ -191,6 +191,12 @@ func (m *measures) onReconciled(mountUUID, connection string, orphans, missing, 
 	m.reconciled[target{mountUUID, connection}] = differences{orphans, missing, foreign}
 }
 
+func (m *measures) onRotated(mountUUID, connection string, took time.Duration, err error) {
+	path := m.mountPath(mountUUID)
+	m.Observe(metrics.StaticRotation, took)
+	m.Add(metrics.StaticRotations, 1, path, connection, outcome(err))
+}
+
 // tellReconciled is the sampler of what reconciliations have found, so that the gauges of a mount go with it.
 func (m *measures) tellReconciled(_ context.Context, set func(metrics.Gauge, float64, ...string)) error {
 	m.mu.Lock()

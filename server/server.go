@@ -155,6 +155,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopReaping()
 	err := running.Wait()
 	s.parts.leases.Wait()
+	s.parts.database.Wait()
 	s.parts.leave(context.WithoutCancel(ctx))
 	return errors.Join(err, s.close())
 }

@@ -33,3 +33,10 @@ var Seals = []string{
 	"seal/renew/after-wrap",   // the newer key has wrapped the store's, the older one is in force
 	"seal/renew/after-commit", // the newer one is in force
 }
+
+// Statics lists the failpoints of the rotation of a static role.
+var Statics = []string{
+	"database/static/after-stage",  // the next password is durable and claimed, the database still has the old one
+	"database/static/after-alter",  // the database has the next password, the row still calls it staged
+	"database/static/after-commit", // rotation is complete, the client has no answer
+}

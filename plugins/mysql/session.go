@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"leasehold/internal/clock"
-	"leasehold/plugins"
 )
 
 const (
@@ -60,7 +59,7 @@ func list(accounts []account) string {
 func (d *Database) begin(ctx context.Context, op, name string) (*session, error) {
 	conn, err := d.db.Conn(ctx)
 	if err != nil {
-		return nil, d.fail(op, plugins.Unreachable, err)
+		return nil, d.turnedAway(op, err)
 	}
 	s := &session{d: d, conn: conn}
 	if err := s.open(ctx, name); err != nil {

@@ -447,16 +447,20 @@ func (s *suite) everyCall(db plugins.Database) map[string]error {
 	return calls
 }
 
-func unreachable(s *suite) { s.wantUnreachable(s.NoServer) }
-func wrongLogin(s *suite)  { s.wantUnreachable(s.WrongLogin) }
+func unreachable(s *suite) { s.wantUnreachable(s.NoServer, false) }
+func wrongLogin(s *suite)  { s.wantUnreachable(s.WrongLogin, true) }
 
-func (s *suite) wantUnreachable(settings plugins.Settings) {
+// wantUnreachable has every call fail before anything is sent. answered says that there is a server.
+func (s *suite) wantUnreachable(settings plugins.Settings, answered bool) {
 	s.Helper()
 	db, err := s.Driver.Open(settings)
 	check(s, "open", err)
 	defer db.Close()
 	for what, err := range s.everyCall(db) {
 		s.wantClass(what, err, plugins.Unreachable)
+		if told := errors.Is(err, plugins.ErrWrongPassword) || errors.Is(err, plugins.ErrNotAdmitted); told != answered {
+			s.Errorf("%s: whether the server turned the user away: got %t, want %t", what, told, answered)
+		}
 	}
 }
 

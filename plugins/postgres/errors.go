@@ -74,6 +74,19 @@ func raced(err error) bool {
 		(answer.Code == "XX000" || answer.Code == "40001" || answer.Code == "40P01")
 }
 
+// turnedAway is why the server answered a login with no; nil: it did not.
+func turnedAway(err error) error {
+	var login *pgconn.ConnectError
+	var answer *pgconn.PgError
+	switch {
+	case !errors.As(err, &login) || !errors.As(err, &answer), strings.HasPrefix(answer.Code, "57"): // starting up, shutting down
+		return nil
+	case answer.Code == "28P01":
+		return plugins.ErrWrongPassword
+	}
+	return plugins.ErrNotAdmitted
+}
+
 // mask is a text that no error may hold, and what is shown instead.
 type mask struct{ secret, shown string }
 
@@ -105,7 +118,7 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 	for _, m := range masks {
 		pairs = append(pairs, m.secret, m.shown)
 	}
-	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text)}
+	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text), cause: turnedAway(err)}
 	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, cause) {
 			clean.cause = cause
@@ -117,7 +130,7 @@ func (d *Database) fail(op string, class plugins.Class, err error, secrets ...ma
 // cleanError does not wrap the driver's error, whose fields quote statements.
 type cleanError struct {
 	text  string
-	cause error // a context's error or nil
+	cause error // a context's error, one of those that tell of a login, or nil
 }
 
 func (e *cleanError) Error() string { return e.text }
