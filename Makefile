@@ -19,7 +19,7 @@ test: packages lint ## all tests, race detector on
 
 lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
-	$(GO) vet ./...
+	CGO_ENABLED=1 $(GO) vet $(RACE) ./...
 	$(GO) vet -tags failpoint ./internal/failpoint ./crash
 
 soak: packages ## 10,000 random kills, and of key/values; 10,000 contested writes, 1,000 rotations under load, 100 histories, every recording on PostgreSQL, every fault; hours

@@ -55,6 +55,9 @@
 // anyway, or it makes one, finds that it cannot activate the lease, and drops the user itself. If it cannot tell what came of
 // the creation, it makes sure that the intent is still on record, and writes it again where all the sweeps have passed.
 //
+// A node whose store did not answer a claim, or the write that ends one, cannot know what it holds. It buries itself and goes on as
+// another ([Config.Doubt]), so that nothing waits until a claim's time has run out.
+//
 // # Groups
 //
 // A worker claims up to sixteen due leases of one target with one statement, has the engine undo them together where it can

@@ -39,6 +39,9 @@ type Config struct {
 	// Node is the number of this process among those that share the store, which its claims carry; 0: it has none at present.
 	// Nil: there is only one.
 	Node func() int64
+	// Doubt is called when it is not known what came of a claim, or of the write that ends one. Nil: nobody is told, and such
+	// a claim ends by its time.
+	Doubt func()
 	// MountTTL returns the default and maximum lifetime in force now for a mount. Required.
 	MountTTL func(mountUUID string) (def, max time.Duration)
 
@@ -98,6 +101,9 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if cfg.Node == nil {
 		cfg.Node = func() int64 { return 0 }
+	}
+	if cfg.Doubt == nil {
+		cfg.Doubt = func() {}
 	}
 	return &Manager{
 		Config: cfg, wake: make(chan struct{}, 1),

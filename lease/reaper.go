@@ -195,6 +195,7 @@ func (m *Manager) work(ctx context.Context, target int64) {
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrSealed) {
 				m.Log.Error("due leases could not be claimed", "error", err)
+				m.Doubt()
 			}
 			return
 		}
@@ -297,7 +298,7 @@ func (m *Manager) settle(ctx context.Context, done ...Record) error {
 	if len(done) == 0 {
 		return nil
 	}
-	return m.Store.Claim(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+	err := m.Store.Claim(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		var born []int64
 		for _, r := range done {
 			var err error
@@ -322,6 +323,10 @@ func (m *Manager) settle(ctx context.Context, done ...Record) error {
 		_, err := tx.Exec(`DELETE FROM leases WHERE seq IN (`+list+`) AND state = 'revoking' AND drops = 0`, args...)
 		return err
 	})
+	if err != nil {
+		m.Doubt()
+	}
+	return err
 }
 
 // putOff leaves a claim whose revocation has failed to a later attempt.
@@ -393,7 +398,8 @@ func (m *Manager) note(ctx context.Context, run func(context.Context, func(*stor
 		return write(tx, failure)
 	})
 	if err != nil && !errors.Is(err, store.ErrSealed) {
-		m.Log.Warn("a failed revocation could not be noted; the lease is due again when its claim runs out", "lease_id", r.ID, "error", err)
+		m.Log.Warn("a failed revocation could not be noted; the lease is due again when its claim is given back", "lease_id", r.ID, "error", err)
+		m.Doubt()
 	}
 }
 

@@ -181,6 +181,9 @@ func (m *Manager) claim(ctx context.Context, pick string, args ...any) ([]claim,
 		return err
 	})
 	if err != nil {
+		if ctx.Err() == nil { // or clients that hang up could keep the node from its work
+			m.Doubt()
+		}
 		return nil, fmt.Errorf("claim leases: %w", err)
 	}
 	return claimed, nil

@@ -49,9 +49,10 @@ type Node struct {
 
 // Registry is this process's place among the nodes of a store. Safe for concurrent use.
 type Registry struct {
-	cfg  Config
-	self atomic.Int64 // 0: not registered
-	one  sync.Mutex   // one Beat or Leave at a time
+	cfg   Config
+	self  atomic.Int64 // 0: not registered
+	doubt atomic.Bool  // the next Beat takes a new number
+	one   sync.Mutex   // one Beat or Leave at a time
 }
 
 // New makes the Registry of a process that is not registered yet. It reads nothing.
@@ -67,6 +68,11 @@ func New(cfg Config) (*Registry, error) {
 
 // Self is the number that this node's claims carry; 0: it is not registered, and its claims end by their time alone.
 func (r *Registry) Self() int64 { return r.self.Load() }
+
+// Doubt says that it is not known what came of a claim, or of the write that ends one: the store did not answer. The next Beat
+// takes a new number, so that nothing waits for the time of such a claim to run out. What is really being worked at is given back
+// as well, which does it no more harm than being buried while alive.
+func (r *Registry) Doubt() { r.doubt.Store(true) }
 
 // Join registers this process under a new number, which makes a former one of it dead, and buries the dead. Call it whenever the
 // store was unsealed.
@@ -90,12 +96,22 @@ func (r *Registry) Join(ctx context.Context) error {
 func (r *Registry) Beat(ctx context.Context) error {
 	r.one.Lock()
 	defer r.one.Unlock()
-	self := r.self.Load()
+	self, former := r.self.Load(), int64(0)
+	if r.doubt.Swap(false) {
+		self, former = 0, self
+	}
 	if self != 0 && !r.cfg.Store.Shared() {
 		return nil
 	}
 	if err := r.live(ctx, self); err != nil {
+		r.Doubt()
 		return fmt.Errorf("give a sign of life: %w", err)
+	}
+	if former != 0 {
+		r.cfg.Log.Info("the store did not answer for a while: this node goes on as a new one, and what it had claimed is given back")
+		if err := r.bury(ctx, former); err != nil {
+			return err
+		}
 	}
 	return r.buryDead(ctx)
 }

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -186,6 +187,32 @@ func TestJoiningAgainGivesTheFormerWorkBack(t *testing.T) {
 	w.must(a.Join(t.Context()))
 	w.wantDied(former)
 	w.wantNodes(a, "a (self)")
+}
+
+// A node that does not know what became of its claims gives them back and goes on as another, on any store.
+func TestDoubtGivesTheFormerWorkBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, st := range []*store.Store{w.open(), storetest.NewAt(t, w.clock, node.Migrations()...)} {
+		a := w.node("a", st)
+		w.must(a.Join(t.Context()))
+		former := a.Self()
+		a.Doubt()
+		broken, cut := context.WithCancel(t.Context())
+		cut()
+		if err := a.Beat(broken); err == nil { // the store is not back yet
+			t.Error("a beat without a store succeeds")
+		}
+		w.wantDied()
+		w.must(a.Beat(t.Context()))
+		w.wantDied(former)
+		w.wantNodes(a, "a (self)")
+		if a.Self() == former {
+			t.Error("the number is the former one")
+		}
+		w.must(a.Beat(t.Context()))
+		w.wantDied()
+	}
 }
 
 // A store that one process opens has no other living node, however recently one has spoken, and needs no signs of life.

@@ -176,6 +176,7 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		Log:       p.log.With(loggerKey, "lease"),
 		Alive:     tokens.Alive,
 		Node:      p.nodes.Self,
+		Doubt:     p.nodes.Doubt,
 		MountLive: mountLive,
 		MountTTL: func(mountUUID string) (def, max time.Duration) {
 			return p.broker.MountTTL(mountUUID)
