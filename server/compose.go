@@ -22,6 +22,7 @@ import (
 	"leasehold/lease"
 	"leasehold/node"
 	"leasehold/plugins"
+	"leasehold/plugins/mssql"
 	"leasehold/plugins/mysql"
 	"leasehold/plugins/postgres"
 	"leasehold/server/config"
@@ -39,6 +40,7 @@ var drivers = map[string]plugins.Driver{
 	"mysql-aurora-database-plugin": mysql.Driver{},
 	"mysql-rds-database-plugin":    mysql.Driver{},
 	"mysql-legacy-database-plugin": mysql.Driver{Legacy: true},
+	"mssql-database-plugin":        mssql.Driver{},
 }
 
 // parts are the packages, wired together.

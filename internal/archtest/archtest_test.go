@@ -12,6 +12,7 @@ import (
 // testSupport may be imported by tests, and by other test support.
 var testSupport = []string{
 	"internal/testdb", "store/storetest", "plugins/plugintest", "broker/brokertest", "server/servertest", "server/proctest",
+	"plugins/mssql/tdstest",
 }
 
 func TestImports(t *testing.T) {

@@ -119,6 +119,7 @@ func TestAlterLosesAnswer(t *testing.T) {
 func TestUseStaysInItsSession(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.IgnoreResets()
 	set := settings(s, s.User, s.Password)
 	set["max_open_connections"] = "1"
 	db := open(t, set)
@@ -133,8 +134,8 @@ func TestUseStaysInItsSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.want(t, 1, "SELECT COUNT(*) FROM master.sys.database_principals WHERE name = @p1", home.Name)
-		broken := newUser(createLogin, "USE [shop]", "RAISERROR('no', 16, 1)")
-		wantClass(t, db.CreateUser(t.Context(), broken), plugins.Refused)
+		broken := newUser(createLogin, "USE [shop]", "CREATE USER [dbo] FOR LOGIN [{{name}}]")
+		wantClass(t, db.CreateUser(t.Context(), broken), plugins.Permanent)
 		for _, name := range []string{u.Name, home.Name} {
 			if err := db.DropUser(t.Context(), name, nil); err != nil {
 				t.Fatal(err)

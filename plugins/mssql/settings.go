@@ -84,29 +84,23 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	return parsed, nil
 }
 
-// parseURL reads the address and puts in the user's name and password: percent-encoded where it is a URL, into the parts that were read
-// where it is a list of words, so that whatever characters they have, they are no delimiters. With disable_escaping they are
-// put into the text as they are.
+// words stand for the placeholders while an address is read.
+const userWord, passwordWord = "leasehold-stands-for-the-user", "leasehold-stands-for-the-password"
+
+// parseURL reads the address and puts in the user's name and password: into the parts that were read, so that whatever characters they
+// have, they are no delimiters. With disable_escaping they are put into the text as they are.
 func parseURL(g given) (msdsn.Config, error) {
-	escape, isURL := url.QueryEscape, strings.HasPrefix(g.url, "sqlserver://")
-	replace := func(text string) string {
-		return strings.NewReplacer("{{username}}", g.username, "{{password}}", g.password).Replace(text)
+	standIn := strings.NewReplacer("{{username}}", userWord, "{{password}}", passwordWord)
+	fill := strings.NewReplacer(userWord, g.username, passwordWord, g.password)
+	if g.plain {
+		standIn = strings.NewReplacer("{{username}}", g.username, "{{password}}", g.password)
+		fill = strings.NewReplacer()
 	}
-	text := g.url
-	switch {
-	case g.plain:
-		text = replace(text)
-	case isURL:
-		spaces := func(v string) string { return strings.ReplaceAll(escape(v), "+", "%20") }
-		text = strings.NewReplacer("{{username}}", spaces(g.username), "{{password}}", spaces(g.password)).Replace(text)
-	}
-	config, err := msdsn.Parse(text)
+	config, err := msdsn.Parse(standIn.Replace(g.url))
 	if err != nil || config.Host == "" { // the cause may quote a part of the URL
 		return config, errors.New("connection_url is not valid: it has the form sqlserver://{{username}}:{{password}}@host:port?database=name")
 	}
-	if !g.plain && !isURL {
-		config.User, config.Password, config.Database = replace(config.User), replace(config.Password), replace(config.Database)
-	}
+	config.User, config.Password, config.Database = fill.Replace(config.User), fill.Replace(config.Password), fill.Replace(config.Database)
 	if config.User == "" {
 		return config, errors.New("connection_url is not valid: it names no user, and only SQL Server's own logins are supported")
 	}

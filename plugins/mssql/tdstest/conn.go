@@ -210,6 +210,7 @@ func (c *conn) answer(m message) error {
 		c.deaf = true
 		_ = c.net.Close()
 	}
+	c.server.note(sql)
 	c.variables = variables
 	failed := 0
 	if sql != "" {
@@ -259,8 +260,14 @@ func (c *conn) request(m message) (sql string, variables map[string]any, err err
 	return "", nil, errors.New("tdstest: a request of another kind")
 }
 
-// reset makes the session as it was after the login.
+// reset makes the session as it was after the login, unless the server is told not to.
 func (c *conn) reset() {
+	c.server.mu.Lock()
+	stale := c.server.stale
+	c.server.mu.Unlock()
+	if stale {
+		return
+	}
 	c.rollback()
 	if c.database != c.home {
 		c.reply.database(c.home, c.database)

@@ -8,8 +8,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"math/big"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +38,8 @@ type Server struct {
 	lastID    int
 	lose      string // the beginning of statements
 	plain     bool   // it knows no encryption
+	log       io.Writer
+	stale     bool   // it does not reset sessions
 	strict    bool   // it refuses weak passwords
 	closed    bool
 }
@@ -80,6 +85,35 @@ func (s *Server) RefuseEncryption() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plain = true
+}
+
+// LogTo has the server write what it is sent to a file. As in SQL Server's traces, what sets a password is not shown.
+func (s *Server) LogTo(file io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = file
+}
+
+var setsPassword = regexp.MustCompile(`(?i)\bpassword\s*=`)
+
+// note writes the log.
+func (s *Server) note(sql string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.log == nil {
+		return
+	}
+	if setsPassword.MatchString(sql) {
+		sql = "-- the text is replaced: it sets a password"
+	}
+	_, _ = fmt.Fprintln(s.log, sql)
+}
+
+// IgnoreResets has the server leave sessions as they are when a client wants them reset.
+func (s *Server) IgnoreResets() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale = true
 }
 
 // EnforcePolicy has the server refuse weak passwords, as Windows' password policy has it do.
