@@ -39,8 +39,8 @@ type Server struct {
 	lose      string // the beginning of statements
 	plain     bool   // it knows no encryption
 	log       io.Writer
-	stale     bool   // it does not reset sessions
-	strict    bool   // it refuses weak passwords
+	stale     bool // it does not reset sessions
+	strict    bool // it refuses weak passwords
 	closed    bool
 }
 
