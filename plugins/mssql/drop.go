@@ -239,23 +239,13 @@ func (s *session) endSessions(ctx context.Context, name string, sid []byte) erro
 	return wait(ctx, func() (bool, error) {
 		ids, err := s.numbers(ctx, query)
 		if err != nil {
-			return false, errors.Join(err, cause(ctx))
+			return false, err
 		}
 		for _, id := range ids {
-			if err := kill(ctx, s.conn, id); err != nil {
-				s.lost = s.lost || !answered(err)
+			if err := allowGone(s.exec(ctx, killing(id))); err != nil {
 				return false, err
 			}
 		}
 		return len(ids) == 0, nil
 	})
-}
-
-// cause is why ctx is over, when it is one of our own errors.
-func cause(ctx context.Context) error {
-	var own refusal
-	if errors.As(context.Cause(ctx), &own) {
-		return own
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package mssql_test
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -155,4 +156,28 @@ func TestSilentServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	wantClass(t, db.Verify(ctx), plugins.Unreachable)
+}
+
+// A caller who gives up needs no rights for the roll-back: the session is still there to be asked.
+func TestGivenUpWithoutRights(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.exec(t, "CREATE LOGIN few WITH PASSWORD = 'few-Few-1'", "GRANT ALTER ANY LOGIN TO few", "USE shop", "CREATE USER few FOR LOGIN few", "ALTER ROLE db_owner ADD MEMBER few")
+	db := open(t, settings(s, "few", "few-Few-1"))
+	if err := db.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u := newUser(createLogin, inShop, "WAITFOR DELAY '00:01:40'")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	failed := make(chan error)
+	go func() { failed <- db.CreateUser(ctx, u) }()
+	for !s.Writing() {
+		runtime.Gosched()
+	}
+	cancel()
+	wantClass(t, <-failed, plugins.Refused)
+	if s.Writing() {
+		t.Error("the transaction is still open")
+	}
+	s.want(t, 0, "SELECT COUNT(*) FROM sys.server_principals WHERE name = @p1", u.Name)
 }

@@ -36,7 +36,7 @@ const maxName = 128
 // Open checks the settings and prepares a pool. See the settings table of the wire contract.
 //
 // Connections are encrypted unless the URL has encrypt=disable or encrypt=false. The server's certificate is verified when the URL has
-// encrypt=true or strict, or when tls_ca or tls_server_name is given.
+// encrypt=true or strict or trustservercertificate=false, or when tls_ca or tls_server_name is given.
 func (Driver) Open(s plugins.Settings) (plugins.Database, error) {
 	parsed, err := parseSettings(s)
 	if err != nil {

@@ -113,22 +113,43 @@ func (s *session) exec(ctx context.Context, sql string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := s.conn.ExecContext(ctx, sql)
-	s.lost = err != nil && !answered(err)
+	within, done := cancellable(ctx)
+	defer done()
+	_, err := s.conn.ExecContext(within, sql)
+	return s.note(ctx, err)
+}
+
+// note remembers whether a statement was answered.
+func (s *session) note(ctx context.Context, err error) error {
+	if s.lost = err != nil && !answered(err); s.lost && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	return err
+}
+
+// cancellable is ctx without its deadline: it is cancelled at that moment instead. The driver gives up a connection for a deadline, which
+// it takes for one of the network's; after a cancellation that the server confirmed, the session can be asked to roll back.
+func cancellable(ctx context.Context) (context.Context, func()) {
+	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return within, func() {
+		stop()
+		cancel()
+	}
 }
 
 // query runs a query that changes nothing.
 func (s *session) query(ctx context.Context, query string, each func(rows *sql.Rows) error) error {
-	rows, err := s.conn.QueryContext(ctx, query)
+	within, done := cancellable(ctx)
+	defer done()
+	rows, err := s.conn.QueryContext(within, query)
 	if err == nil {
 		for err == nil && rows.Next() {
 			err = each(rows)
 		}
 		err = errors.Join(err, rows.Err(), rows.Close())
 	}
-	s.lost = err != nil && !answered(err)
-	return err
+	return s.note(ctx, err)
 }
 
 // names runs a query for names.
@@ -218,13 +239,15 @@ func (s *session) settle(ctx context.Context) error {
 		case there == 0:
 			return true, nil
 		}
-		return false, kill(ctx, other, s.id)
+		_, err := other.ExecContext(ctx, killing(s.id))
+		return false, allowGone(err)
 	})
 }
 
-// kill ends a session. One that is gone is a success.
-func kill(ctx context.Context, conn *sql.Conn, id int64) error {
-	_, err := conn.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
+func killing(id int64) string { return fmt.Sprintf("KILL %d", id) }
+
+// allowGone passes over that a session that is to be killed is gone, or going.
+func allowGone(err error) error {
 	switch {
 	case is(err, errNotActive, errNoStatus):
 		return nil

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"leasehold/internal/clock"
 )
 
 // conn is a session.
@@ -50,7 +52,7 @@ func (c *conn) kill() {
 }
 
 func (s *Server) serve(client net.Conn) {
-	c := &conn{server: s, net: client, wire: client, since: time.Now(), lockTimeout: -1,
+	c := &conn{server: s, net: client, wire: client, since: clock.System{}.Now(), lockTimeout: -1,
 		attention: make(chan struct{}, 1), over: make(chan struct{}), gone: make(chan struct{})}
 	defer c.net.Close()
 	if err := c.logIn(); err != nil {
