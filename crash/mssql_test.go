@@ -23,14 +23,11 @@ func TestFailpointsOnSQLServer(t *testing.T) {
 		points = failpoint.Points
 	}
 	for _, point := range points {
-		t.Run(point, func(t *testing.T) {
-			t.Parallel()
-			if !slices.Contains(failpoint.Points, point) {
-				t.Fatal("there is no such point")
-			}
-			killAt(t, point, newRigOn(t, newSQLServer(t)))
-		})
+		if !slices.Contains(failpoint.Points, point) {
+			t.Fatal("there is no point", point)
+		}
 	}
+	killAtEach(t, func(t *testing.T) *rig { return newRigOn(t, newSQLServer(t)) }, points)
 }
 
 // TestRandomKillsOnSQLServer is TestRandomKills with it.
