@@ -124,8 +124,9 @@ func (s *session) transact(ctx context.Context, script script, last func() error
 	return s.exec(ctx, commit)
 }
 
-// undo removes the user. It has its own time: a caller who has given up must not leave a user behind.
+// undo ends the session and removes the user. It has its own time: a caller who has given up must not leave a user behind.
 func (s *session) undo(ctx context.Context, name string) error {
+	s.close(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	return s.d.DropUser(ctx, name, nil)

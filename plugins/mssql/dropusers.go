@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// firstUser is above the principals that each database has: dbo, guest, INFORMATION_SCHEMA, sys. A login that owns a database is dbo
+// lastOwn is the last of the principals that each database has: dbo, guest, INFORMATION_SCHEMA, sys. A login that owns a database is dbo
 // there; only another owner of the database can change that, and the server refuses to drop the login until then.
-const firstUser = 4
+const lastOwn = 4
 
 // dropInDatabase drops the users that a login has in a database; their names may be others than the login's.
 func (s *session) dropInDatabase(ctx context.Context, database string, sid []byte) error {
-	users, err := s.names(ctx, fmt.Sprintf("SELECT name FROM %s.sys.database_principals WHERE sid = 0x%X AND principal_id > %d", quoteName(database), sid, firstUser))
+	users, err := s.names(ctx, fmt.Sprintf("SELECT name FROM %s.sys.database_principals WHERE sid = 0x%X AND principal_id > %d", quoteName(database), sid, lastOwn))
 	if err != nil || len(users) == 0 {
 		return err
 	}

@@ -181,3 +181,26 @@ func TestGivenUpWithoutRights(t *testing.T) {
 	}
 	s.want(t, 0, "SELECT COUNT(*) FROM sys.server_principals WHERE name = @p1", u.Name)
 }
+
+// Wherever the statements go, it is looked for a contained user in its database.
+func TestContainedUserIsLookedForAtHome(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.exec(t, "CREATE DATABASE shop CONTAINMENT = PARTIAL")
+	set := settings(s, s.User, s.Password)
+	set["connection_url"], set["contained_db"] = set["connection_url"].(string)+"?database=shop", true
+	db := open(t, set)
+	u := newUser("CREATE USER [{{name}}] WITH PASSWORD = '{{password}}'; USE [master]")
+	if err := db.CreateUser(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.DropUser(t.Context(), u.Name, []string{"USE [shop]; DROP USER [{{name}}]; USE [master]"}); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, 0, "SELECT COUNT(*) FROM shop.sys.database_principals WHERE name = @p1", u.Name)
+	for _, name := range []string{"dbo", "guest"} {
+		if err := db.DropUser(t.Context(), name, nil); err != nil {
+			t.Errorf("%s, which is no user of anybody's: %v", name, err)
+		}
+	}
+}

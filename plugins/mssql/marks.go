@@ -94,7 +94,7 @@ func (d *Database) everyAccount(names []string) string {
 	if d.contained {
 		query = fmt.Sprintf("SELECT p.name, CONVERT(nvarchar(4000), e.value) FROM sys.database_principals AS p"+
 			" LEFT JOIN sys.extended_properties AS e ON e.major_id = p.principal_id AND e.class = 4 AND e.name = N'%s'"+
-			" WHERE p.type = 'S' AND p.principal_id > %d", property, firstUser)
+			" WHERE p.type = 'S' AND p.principal_id > %d", property, lastOwn)
 	}
 	if len(names) > 0 {
 		var quoted []string

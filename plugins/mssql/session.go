@@ -94,6 +94,9 @@ func (s *session) open(ctx context.Context) error {
 func (s *session) look(ctx context.Context, name string) error {
 	s.sid = nil
 	query := "SELECT sid FROM " + s.d.principals() + " WHERE name = " + quoteText(name) + " AND type = 'S'"
+	if s.d.contained {
+		query += fmt.Sprintf(" AND principal_id > %d", lastOwn)
+	}
 	return s.query(ctx, query, func(rows *sql.Rows) error { return rows.Scan(&s.sid) })
 }
 
