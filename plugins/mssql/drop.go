@@ -118,20 +118,25 @@ func (s *session) drop(ctx context.Context, name string) error {
 	return failed
 }
 
-// dropLogin is one attempt. Each step that is answered with no leaves what was done before.
+// dropLogin is one attempt. A step that is answered with no does not keep the next from being tried, but for the last: a session that
+// cannot be killed loses its users at least.
 func (s *session) dropLogin(ctx context.Context, name string) error {
+	var failed []error
 	// Crash: the login stays disabled until the next attempt.
-	if err := s.exec(ctx, "ALTER LOGIN "+quoteName(name)+" DISABLE"); err != nil {
-		return err
-	}
-	if err := s.endSessions(ctx, name, s.sid); err != nil {
-		return err
+	for _, step := range []func() error{
+		func() error { return s.exec(ctx, "ALTER LOGIN "+quoteName(name)+" DISABLE") },
+		func() error { return s.endSessions(ctx, name, s.sid) },
+	} {
+		err := step()
+		if classOf(err) == plugins.Unknown && err != nil {
+			return err
+		}
+		failed = append(failed, err)
 	}
 	databases, err := s.names(ctx, "SELECT name FROM sys.databases WHERE state = 0 AND is_read_only = 0 AND HAS_DBACCESS(name) = 1 ORDER BY name")
 	if err != nil {
 		return err
 	}
-	var failed []error
 	for _, database := range databases {
 		// Crash: some databases have no such user any more; the next attempt finds the others.
 		err := s.dropInDatabase(ctx, database, s.sid)
@@ -142,8 +147,8 @@ func (s *session) dropLogin(ctx context.Context, name string) error {
 			failed = append(failed, fmt.Errorf("in database %s: %w", quoteName(database), err))
 		}
 	}
-	if len(failed) > 0 {
-		return errors.Join(failed...)
+	if err := errors.Join(failed...); err != nil {
+		return err
 	}
 	if err := s.goHome(ctx); err != nil {
 		return err

@@ -91,14 +91,19 @@ func TestMissingRights(t *testing.T) {
 			if test.own != "" {
 				s.exec(t, "USE shop", strings.ReplaceAll(test.own, "X", u.Name))
 			}
-			if test.name == "connections" || test.name == "server state" {
-				session, err := logIn(t.Context(), s, u.Name, u.Password.Reveal(), "")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer session.Close()
+			connected := test.name == "connections" || test.name == "server state"
+			session, err := logIn(t.Context(), s, u.Name, u.Password.Reveal(), "")
+			if err != nil {
+				t.Fatal(err)
 			}
-			err := db.DropUser(t.Context(), u.Name, nil)
+			defer session.Close()
+			if !connected {
+				_ = session.Close()
+			}
+			err = db.DropUser(t.Context(), u.Name, nil)
+			if connected && session.Use(t.Context()) == nil {
+				t.Error("a session that could not be ended still reads")
+			}
 			wantClass(t, err, plugins.Refused)
 			if err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q in it", err, test.want)

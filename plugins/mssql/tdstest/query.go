@@ -221,8 +221,7 @@ func project(c *conn, items []item, rows []*row) (result, error) {
 			if err != nil {
 				return found, err
 			}
-			if yes, is := v.(bool); is {
-				_ = yes
+			if _, is := v.(bool); is {
 				return found, sqlError(102, "Incorrect syntax: a condition in a list of values.")
 			}
 			values = append(values, v)

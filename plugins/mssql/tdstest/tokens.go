@@ -157,7 +157,7 @@ func (r *reply) rows(columns []string, rows [][]any) error {
 
 func isNumber(v any) bool { _, ok := v.(int64); return ok }
 
-// body leaves out the headers that begin a request. Source: MS-TDS 2.2.5.3.
+// withoutHeaders leaves out the headers that begin a request. Source: MS-TDS 2.2.5.3.
 func withoutHeaders(body []byte) ([]byte, error) {
 	if len(body) < 4 || int(binary.LittleEndian.Uint32(body)) > len(body) {
 		return nil, errors.New("a request without headers")
