@@ -160,8 +160,17 @@ func passwordMasks(p secret.Text) []mask {
 // by chance.
 const leaked = 6
 
+// turnedAway is the error of a login that failed. The server says the same (18456) of a wrong password and of much else.
+func (d *Database) turnedAway(op string, err error) error {
+	failed := d.fail(op, plugins.Unreachable, err)
+	if answered(err) {
+		failed.Err = &cleanError{text: failed.Err.Error(), cause: plugins.ErrNotAdmitted}
+	}
+	return failed
+}
+
 // fail makes the error that callers see: without the connection's secrets and without those of this call.
-func (d *Database) fail(op string, class plugins.Class, err error, secrets ...mask) error {
+func (d *Database) fail(op string, class plugins.Class, err error, secrets ...mask) *plugins.Error {
 	masks := slices.Concat(d.secrets, secrets)
 	// A secret may be part of a longer one.
 	slices.SortStableFunc(masks, func(a, b mask) int { return len(b.secret) - len(a.secret) })
@@ -197,7 +206,7 @@ func showsPart(text string, secrets []mask) bool {
 // cleanError does not wrap the driver's error, whose fields quote statements.
 type cleanError struct {
 	text  string
-	cause error // a context's error or nil
+	cause error // a context's error, one of those that tell of a login, or nil
 }
 
 func (e *cleanError) Error() string { return e.text }

@@ -86,7 +86,7 @@ func (d *Database) Verify(ctx context.Context) error {
 	const op = "connect"
 	conn, err := d.db.Conn(ctx)
 	if err != nil {
-		return d.fail(op, plugins.Unreachable, err)
+		return d.turnedAway(op, err)
 	}
 	defer conn.Close()
 	if err := conn.PingContext(ctx); err != nil {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"leasehold/internal/clock"
-	"leasehold/plugins"
 )
 
 const (
@@ -54,7 +53,7 @@ type session struct {
 func (d *Database) begin(ctx context.Context, op, name string) (*session, error) {
 	conn, err := d.db.Conn(ctx)
 	if err != nil {
-		return nil, d.fail(op, plugins.Unreachable, err)
+		return nil, d.turnedAway(op, err)
 	}
 	s := &session{d: d, conn: conn}
 	err = s.open(ctx)
