@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 # The race detector, but not inside SQLite: what was translated from C has no locks of ours, and watching it takes half of all time.
 RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false
 
-.PHONY: build test soak fuzz bench demo packages lint clean
+.PHONY: build test faults soak fuzz bench demo packages lint clean
 
 build: ## one static binary
 	$(GO) build -o bin/leasehold .
@@ -21,6 +21,10 @@ lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	CGO_ENABLED=1 $(GO) vet $(RACE) ./...
 	$(GO) vet -tags failpoint ./internal/failpoint ./crash
+	$(GO) vet -tags faults ./cluster ./faults
+
+faults: packages ## the short forms of what a cluster and a lone node are put through; ten minutes
+	$(GO) test -tags faults -count=1 -timeout=1h ./cluster ./faults
 
 soak: packages ## 10,000 random kills, and of key/values; 10,000 contested writes, 1,000 rotations under load, 100 histories, every recording on PostgreSQL, every fault; hours
 	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run='TestRandomKills|TestFailpointsOnMariaDB' ./crash
@@ -28,8 +32,8 @@ soak: packages ## 10,000 random kills, and of key/values; 10,000 contested write
 	LEASEHOLD_ROTATIONS=1000 $(GO) test -count=1 -timeout=24h -run=TestTwoUsersUnderLoad ./database
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
 	LEASEHOLD_EVERY_FLOW=1 $(GO) test -count=1 -timeout=24h -run=TestRecordingsOnPostgreSQL ./conformance
-	LEASEHOLD_KILLS=1000 LEASEHOLD_STOPS=100 LEASEHOLD_FAILOVERS=20 LEASEHOLD_CUTS=80 LEASEHOLD_ROUNDS=100 $(GO) test -count=1 -timeout=24h ./cluster
-	LEASEHOLD_FAULTS=full $(GO) test -count=1 -timeout=24h ./faults
+	LEASEHOLD_KILLS=1000 LEASEHOLD_STOPS=100 LEASEHOLD_FAILOVERS=20 LEASEHOLD_CUTS=80 LEASEHOLD_ROUNDS=100 $(GO) test -tags faults -count=1 -timeout=24h ./cluster
+	LEASEHOLD_FAULTS=full $(GO) test -tags faults -count=1 -timeout=24h ./faults
 
 fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m
 	./scripts/fuzz.sh $(or $(FUZZTIME),1m)

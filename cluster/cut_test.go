@@ -1,3 +1,5 @@
+//go:build faults
+
 package cluster
 
 import (
@@ -43,7 +45,7 @@ func (r *rig) cutOff(dice *rand.Rand, alone *node, p *proxy, c cut) {
 	revoked, err := r.createToken(r.nodes[0], nil)
 	r.must(err)
 	r.must(r.askToken(alone, revoked))
-	number := r.number(alone)
+	number := r.registered(alone)
 	<-time.After(time.Duration(dice.IntN(30)) * time.Millisecond) // the moment is the dice's
 
 	alone.paused.Store(true)

@@ -1,3 +1,5 @@
+//go:build faults
+
 package cluster
 
 import (
@@ -29,7 +31,7 @@ func TestTheDeadAreReplaced(t *testing.T) {
 	for _, s := range dead {
 		r.prepare(s)
 		s.node = r.node(r.store.URL(), "LEASEHOLD_FAILPOINT="+s.point)
-		numbers[s] = r.number(s.node)
+		numbers[s] = r.registered(s.node)
 	}
 	var working sync.WaitGroup
 	for _, s := range dead {

@@ -4,6 +4,6 @@
 // leases, one for one; no acknowledged lease or token is lost; what was revoked is gone, on every node; no secret is found in
 // any file that anybody could read.
 //
-// What `make test` runs is short. `make soak` sets LEASEHOLD_KILLS, LEASEHOLD_STOPS, LEASEHOLD_FAILOVERS, LEASEHOLD_CUTS and
+// What `make faults` runs is short. `make soak` sets LEASEHOLD_KILLS, LEASEHOLD_STOPS, LEASEHOLD_FAILOVERS, LEASEHOLD_CUTS and
 // LEASEHOLD_ROUNDS, which say how often.
 package cluster

@@ -1,3 +1,5 @@
+//go:build faults
+
 package cluster
 
 import (
@@ -254,6 +256,18 @@ func count(r *rig, pool *pgxpool.Pool, sql string, args ...any) (n int64) {
 func (r *rig) number(n *node) int64 {
 	r.t.Helper()
 	return count(r, r.look, `SELECT coalesce(max(seq), 0) FROM nodes WHERE api_address = $1`, n.URL())
+}
+
+// registered is a node's number once it has one: a slow one may have been taken for dead a moment ago.
+func (r *rig) registered(n *node) (number int64) {
+	r.t.Helper()
+	r.await(func() string {
+		if number = r.number(n); number == 0 {
+			return "a node is to register"
+		}
+		return ""
+	})
+	return number
 }
 
 // stopped reports whether a node's process stands still.

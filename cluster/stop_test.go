@@ -1,3 +1,5 @@
+//go:build faults
+
 package cluster
 
 import (
@@ -46,7 +48,7 @@ func TestRandomStops(t *testing.T) {
 // a sign, sometimes, when there is time, longer than an intent or a claim lasts.
 func (r *rig) stopAndGoOn(dice *rand.Rand, n *node, long bool) {
 	r.t.Helper()
-	number := r.number(n)
+	number := r.registered(n)
 	n.paused.Store(true)
 	n.Pause()
 	switch roll := dice.IntN(10); {
@@ -172,7 +174,7 @@ func (r *rig) stopBetweenSteps(stops []*stop) {
 	for _, s := range stops {
 		r.prepare(s)
 		s.node = r.node(r.store.URL(), "LEASEHOLD_FAILPOINT=stop:"+s.point)
-		numbers = append(numbers, r.number(s.node))
+		numbers = append(numbers, r.registered(s.node))
 	}
 	for _, s := range stops {
 		working.Go(func() { s.err = byPrefix(r.t, operations, s.point)(r, s) })

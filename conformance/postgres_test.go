@@ -14,7 +14,7 @@ import (
 
 // everyFlow is which of the passing flows run on PostgreSQL: the first of each so many. LEASEHOLD_EVERY_FLOW sets another
 // number; `make soak` asks for all of them.
-const everyFlow = 16
+const everyFlow = 24
 
 // TestRecordingsOnPostgreSQL replays flows with a PostgreSQL database in place of their own storage. Whatever passes on an
 // embedded store passes there.
@@ -63,8 +63,11 @@ func rename(body any) {
 	switch body := body.(type) {
 	case map[string]any:
 		for name, value := range body {
-			if name == "storage_type" {
+			switch name {
+			case "storage_type":
 				body[name] = "postgresql"
+			case "ha_enabled":
+				body[name] = true
 			}
 			rename(value)
 		}

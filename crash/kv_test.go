@@ -87,7 +87,7 @@ func TestKillsOfKeyValues(t *testing.T) {
 			for i := range kvKeys {
 				r.inUse[i] = r.newKey(i%kvWriters, i%3 == 0)
 			}
-			kills := setting(t, "LEASEHOLD_KV_KILLS", 8)
+			kills := setting(t, "LEASEHOLD_KV_KILLS", 5)
 			for kill := range kills {
 				r.loadAndKill(dice)
 				if err := r.srv.Restart(); err != nil {
