@@ -80,6 +80,7 @@ func (r *Registry) Join(ctx context.Context) error {
 	r.one.Lock()
 	defer r.one.Unlock()
 	former := r.self.Swap(0)
+	r.doubt.Store(false) // a new number settles it
 	if err := r.live(ctx, 0); err != nil {
 		return fmt.Errorf("register this node: %w", err)
 	}

@@ -184,8 +184,11 @@ func TestJoiningAgainGivesTheFormerWorkBack(t *testing.T) {
 	a := w.node("a", w.open())
 	w.must(a.Join(t.Context()))
 	former := a.Self()
+	a.Doubt() // what was doubtful was the former one's
 	w.must(a.Join(t.Context()))
 	w.wantDied(former)
+	w.must(a.Beat(t.Context()))
+	w.wantDied()
 	w.wantNodes(a, "a (self)")
 }
 
