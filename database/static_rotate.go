@@ -51,7 +51,9 @@ func (e *Engine) attempt(ctx context.Context, c *connection) *attempt {
 // Wire: rotate-role/:name.
 func (e *Engine) rotateRole(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	key := id(r.Mount.UUID, f.Text("name"))
-	for try := 1; ; try++ {
+	patience, done := context.WithTimeout(ctx, e.timeout)
+	defer done()
+	for {
 		m, err := e.unclaimed(ctx, key)
 		if err != nil {
 			return nil, err
@@ -60,8 +62,8 @@ func (e *Engine) rotateRole(ctx context.Context, r *engine.Request, f *engine.Fi
 			return nil, errs.New(errs.Invalid, "no static role found for role name")
 		}
 		err = e.rotateManaged(ctx, m, true)
-		if errors.Is(err, errOvertaken) && try < issueAttempts {
-			continue
+		if errors.Is(err, errOvertaken) && patience.Err() == nil {
+			continue // somebody else has rotated it meanwhile; that is not this rotation
 		}
 		if shown := errs.From(err); shown != nil {
 			err = errs.Framed(errs.Unavailable, "unable to finish rotating credentials; retries will continue in the background "+
