@@ -191,7 +191,7 @@ func (s *session) alteration(name string, c plugins.Change) (script, error) {
 		kind = "USER "
 	}
 	sql := "ALTER " + kind + quoteName(name) + " WITH PASSWORD = " + quoteText(c.Password.Reveal())
-	return script{statements: []string{sql}, masks: passwordMasks(c.Password)}, nil
+	return script{statements: []string{sql}, masks: plugins.MaskPassword(forms(c.Password.Reveal())...)}, nil
 }
 
 // script is the statements of a call, with values.
@@ -200,7 +200,7 @@ type script struct {
 	statements []string
 	creates    bool // a login or user, by a statement of its own
 	commits    bool // it may begin or end transactions
-	masks      []mask
+	masks      []plugins.Mask
 }
 
 // render reads the operator's statements and fills in the values. The masks are there also beside an error.
@@ -212,7 +212,7 @@ func render(name string, password secret.Text, expiration time.Time, items []str
 	if !password.Empty() {
 		v["password"] = password.Reveal()
 	}
-	made := script{masks: passwordMasks(password)}
+	made := script{masks: plugins.MaskPassword(forms(password.Reveal())...)}
 	var err error
 	if made.parsed, err = parse(items); err != nil {
 		return made, err

@@ -23,7 +23,7 @@ type settings struct {
 	maxOpen   int
 	maxIdle   int
 	lifetime  time.Duration
-	secrets   []mask // what no error text may hold
+	secrets   []plugins.Mask // what no error text may hold
 }
 
 // given are the settings as they are written.
@@ -107,15 +107,10 @@ func parseURL(g given) (msdsn.Config, error) {
 	return config, nil
 }
 
-func secretsOf(g given, config msdsn.Config) []mask {
-	masks := []mask{{g.url, "[connection_url]"}}
+func secretsOf(g given, config msdsn.Config) []plugins.Mask {
+	masks := plugins.MaskURL(g.url)
 	for _, password := range []string{g.password, config.Password} {
-		if password == "" {
-			continue
-		}
-		for _, form := range append(forms(password), url.QueryEscape(password), url.PathEscape(password)) {
-			masks = append(masks, mask{form, "[password]"})
-		}
+		masks = append(masks, plugins.MaskPassword(append(forms(password), url.QueryEscape(password), url.PathEscape(password))...)...)
 	}
 	return masks
 }

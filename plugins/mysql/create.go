@@ -178,14 +178,14 @@ func (s *session) alteration(name string, c plugins.Change) (script, error) {
 	if one.sql = one.clear; hash != "" {
 		one.sql = "ALTER USER " + strings.Join(sent, ", ")
 	}
-	return script{statements: []rendered{one}, masks: passwordMasks(c.Password, secret.NewText(hash))}, nil
+	return script{statements: []rendered{one}, masks: plugins.MaskPassword(append(forms(c.Password.Reveal()), hash)...)}, nil
 }
 
 // script is the statements of a call, with values.
 type script struct {
 	statements []rendered
 	creates    bool // a user, by a statement of its own
-	masks      []mask
+	masks      []plugins.Mask
 }
 
 // rendered is a statement in two forms: as it is sent, and with the password in clear where the first has a hash.
@@ -210,7 +210,7 @@ func (s *session) render(name string, password secret.Text, expiration time.Time
 	if hash != "" {
 		v["hash"] = hash
 	}
-	made := script{masks: passwordMasks(password, secret.NewText(hash))}
+	made := script{masks: plugins.MaskPassword(append(forms(password.Reveal()), hash)...)}
 	parsed, err := parse(items, s.mode)
 	if err != nil {
 		return made, err

@@ -1,14 +1,11 @@
 package mysql
 
 import (
-	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
-	"leasehold/internal/secret"
 	"leasehold/plugins"
 )
 
@@ -103,15 +100,12 @@ func wantsClear(err error) bool {
 
 // turnedAway is the error of a login that failed. The servers do not tell a wrong password from a user of another host.
 func (d *Database) turnedAway(op string, err error) error {
-	failed := d.fail(op, plugins.Unreachable, err)
+	var why error
 	if answered(err) {
-		failed.Err = &cleanError{text: failed.Err.Error(), cause: plugins.ErrNotAdmitted}
+		why = plugins.ErrNotAdmitted
 	}
-	return failed
+	return &plugins.Error{Op: op, Class: plugins.Unreachable, Err: plugins.Conceal(err, why, d.secrets, nil)}
 }
-
-// mask is a text that no error may hold, and what is shown instead.
-type mask struct{ secret, shown string }
 
 // forms are the ways in which a password may be quoted back.
 func forms(plain string) []string {
@@ -125,62 +119,7 @@ func forms(plain string) []string {
 	return all
 }
 
-func passwordMasks(passwords ...secret.Text) []mask {
-	var masks []mask
-	for _, p := range passwords {
-		if p.Empty() {
-			continue
-		}
-		for _, form := range forms(p.Reveal()) {
-			masks = append(masks, mask{form, "[password]"})
-		}
-	}
-	return masks
-}
-
-// leaked is how many characters of a password in a row no error may show. Fewer say little of a long one, and are in other words
-// by chance.
-const leaked = 6
-
 // fail makes the error that callers see: without the connection's secrets and without those of this call.
-func (d *Database) fail(op string, class plugins.Class, err error, secrets ...mask) *plugins.Error {
-	masks := slices.Concat(d.secrets, secrets)
-	// A secret may be part of a longer one.
-	slices.SortStableFunc(masks, func(a, b mask) int { return len(b.secret) - len(a.secret) })
-	var pairs []string
-	for _, m := range masks {
-		pairs = append(pairs, m.secret, m.shown)
-	}
-	shown := strings.NewReplacer(pairs...).Replace(err.Error())
-	// The server quotes a statement from where it went wrong, and only so many characters of it: a part of a password may be left.
-	if showsPart(shown, secrets) {
-		shown = "the server refused a statement, with a text that shows a part of the password"
-	}
-	clean := &cleanError{text: shown}
-	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, cause) {
-			clean.cause = cause
-		}
-	}
-	return &plugins.Error{Op: op, Class: class, Err: clean}
+func (d *Database) fail(op string, class plugins.Class, err error, secrets ...plugins.Mask) *plugins.Error {
+	return &plugins.Error{Op: op, Class: class, Err: plugins.Conceal(err, nil, d.secrets, secrets)}
 }
-
-func showsPart(text string, secrets []mask) bool {
-	for _, m := range secrets {
-		for i := 0; i+leaked <= len(m.secret); i++ {
-			if strings.Contains(text, m.secret[i:i+leaked]) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// cleanError does not wrap the driver's error, whose fields quote statements.
-type cleanError struct {
-	text  string
-	cause error // a context's error, one of those that tell of a login, or nil
-}
-
-func (e *cleanError) Error() string { return e.text }
-func (e *cleanError) Unwrap() error { return e.cause }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"leasehold/internal/secret"
 	"leasehold/plugins"
 )
 
@@ -51,10 +50,10 @@ func TestWantsClear(t *testing.T) {
 // The server quotes statements from where they went wrong, and cuts what it quotes.
 func TestErrorsKeepSecrets(t *testing.T) {
 	t.Parallel()
-	d := &Database{settings: &settings{secrets: []mask{{"root'sPw", "[password]"}}}}
-	password := secret.NewText(`ab'c"d\e-0123456789`)
-	masks := passwordMasks(password)
-	for _, text := range append(forms(password.Reveal()), "root'sPw") {
+	d := &Database{settings: &settings{secrets: plugins.MaskPassword("root'sPw")}}
+	const password = `ab'c"d\e-0123456789`
+	masks := plugins.MaskPassword(forms(password)...)
+	for _, text := range append(forms(password), "root'sPw") {
 		got := d.fail("x", plugins.Refused, errors.New("near '"+text+"' at line 1"), masks...).Error()
 		if got != "x: near '[password]' at line 1" {
 			t.Errorf("%s: got %s", text, got)

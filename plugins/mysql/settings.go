@@ -30,7 +30,7 @@ type settings struct {
 	maxOpen  int
 	maxIdle  int
 	lifetime time.Duration
-	secrets  []mask // what no error text may hold
+	secrets  []plugins.Mask // what no error text may hold
 }
 
 // parseSettings checks the settings. Its errors name the setting and hold no value of it. Settings of other layers, such as
@@ -70,16 +70,9 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	replace := strings.NewReplacer("{{username}}", given.username, "{{password}}", given.password).Replace
 	config.User, config.Passwd, config.DBName = replace(config.User), replace(config.Passwd), replace(config.DBName)
 	parsed.user = config.User
-	for _, m := range []mask{{given.url, "[connection_url]"}, {config.FormatDSN(), "[connection_url]"}} {
-		parsed.secrets = append(parsed.secrets, m)
-	}
+	parsed.secrets = plugins.MaskURL(given.url, config.FormatDSN())
 	for _, password := range []string{given.password, config.Passwd} {
-		if password == "" {
-			continue
-		}
-		for _, form := range forms(password) {
-			parsed.secrets = append(parsed.secrets, mask{form, "[password]"})
-		}
+		parsed.secrets = append(parsed.secrets, plugins.MaskPassword(forms(password)...)...)
 	}
 	if given.ca != "" || given.certificate != "" || given.serverName != "" || skipVerify {
 		if config.TLS, err = newTLS(given.ca, given.certificate, given.serverName, skipVerify); err != nil {

@@ -108,7 +108,7 @@ type change struct {
 // package comment for the order of messages.
 func (d *Database) apply(ctx context.Context, c change) error {
 	statements, verifier, err := d.render(ctx, c)
-	secrets := passwordMasks(c.password, verifier)
+	secrets := masks(c.password, verifier)
 	if err != nil {
 		var own *plugins.Error
 		if errors.As(err, &own) {

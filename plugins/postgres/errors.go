@@ -1,9 +1,8 @@
 package postgres
 
 import (
-	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -87,51 +86,23 @@ func turnedAway(err error) error {
 	return plugins.ErrNotAdmitted
 }
 
-// mask is a text that no error may hold, and what is shown instead.
-type mask struct{ secret, shown string }
+// forms are the ways in which a password may be quoted back.
+func forms(plain string) []string {
+	return []string{plain, strings.ReplaceAll(plain, `'`, `''`), strings.ReplaceAll(plain, `"`, `""`)}
+}
 
-func passwordMasks(passwords ...secret.Text) []mask {
-	var masks []mask
-	for _, p := range passwords {
-		if p.Empty() {
-			continue
-		}
-		plain := p.Reveal()
-		for _, form := range []string{plain, strings.ReplaceAll(plain, `'`, `''`), strings.ReplaceAll(plain, `"`, `""`)} {
-			masks = append(masks, mask{form, "[password]"})
-		}
-	}
-	return masks
+// masks hide a password and its verifier, but for the part of this that is the same in all.
+func masks(password, verifier secret.Text) []plugins.Mask {
+	_, own, _ := strings.Cut(verifier.Reveal(), ":")
+	return plugins.MaskPassword(append(forms(password.Reveal()), own)...)
 }
 
 // fail makes the error that callers see: without the connection's secrets and without those of this call.
-func (d *Database) fail(op string, class plugins.Class, err error, secrets ...mask) error {
-	masks := slices.Concat(d.secrets, secrets)
-	// A secret may be part of a longer one.
-	slices.SortStableFunc(masks, func(a, b mask) int { return len(b.secret) - len(a.secret) })
-	text := err.Error()
+func (d *Database) fail(op string, class plugins.Class, err error, secrets ...plugins.Mask) error {
+	why := turnedAway(err)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "2BP01" && answer.Detail != "" {
-		text += ": " + strings.ReplaceAll(answer.Detail, "\n", ", ")
+		err = fmt.Errorf("%w: %s", err, strings.ReplaceAll(answer.Detail, "\n", ", "))
 	}
-	var pairs []string
-	for _, m := range masks {
-		pairs = append(pairs, m.secret, m.shown)
-	}
-	clean := &cleanError{text: strings.NewReplacer(pairs...).Replace(text), cause: turnedAway(err)}
-	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, cause) {
-			clean.cause = cause
-		}
-	}
-	return &plugins.Error{Op: op, Class: class, Err: clean}
+	return &plugins.Error{Op: op, Class: class, Err: plugins.Conceal(err, why, d.secrets, secrets)}
 }
-
-// cleanError does not wrap the driver's error, whose fields quote statements.
-type cleanError struct {
-	text  string
-	cause error // a context's error, one of those that tell of a login, or nil
-}
-
-func (e *cleanError) Error() string { return e.text }
-func (e *cleanError) Unwrap() error { return e.cause }

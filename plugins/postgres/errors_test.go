@@ -65,14 +65,23 @@ func TestClasses(t *testing.T) {
 
 func TestFailMasks(t *testing.T) {
 	t.Parallel()
-	d := &Database{settings: &settings{secrets: []mask{
-		{"postgresql://u:pa%20ss@h/d", "[connection_url]"}, {"pa ss", "[password]"}, {"pa%20ss", "[password]"}, {"a", "[password]"},
-	}}}
+	d := &Database{settings: &settings{
+		secrets: append(plugins.MaskURL("postgresql://u:pa%20ss@h/d"), plugins.MaskPassword("pa ss", "pa%20ss", "a")...),
+	}}
 	err := d.fail("try", plugins.Refused, errors.New("postgresql://u:pa%20ss@h/d: pa ss, pa%20ss; n'ew, n''ew"),
-		passwordMasks(secret.NewText("n'ew"), secret.Text{})...)
+		masks(secret.NewText("n'ew"), secret.Text{})...)
 	const want = "try: [connection_url]: [password], [password]; [password], [password]"
 	if got := err.Error(); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	password, made := secret.NewText("0123456789"), secret.NewText("SCRAM-SHA-256$4096:c2FsdHNhbHQ=$keys:keys")
+	for text, want := range map[string]string{
+		`unterminated quoted string at or near "'01234567"`:       "try: the server refused a statement, with a text that shows a part of the password",
+		`not good: "'SCRAM-SHA-256$4096:c2FsdHNhbHQ=$keys:keys'"`: `try: not good: "'SCRAM-SHA-256$4096:[password]'"`,
+	} {
+		if got := d.fail("try", plugins.Refused, errors.New(text), masks(password, made)...).Error(); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
 	}
 	detailed := &pgconn.PgError{Severity: "ERROR", Message: "in use", Code: "2BP01", Detail: "x\ny", Where: "secret"}
 	if got := d.fail("try", plugins.Refused, detailed).Error(); got != "try: ERROR: in use (SQLSTATE 2BP01): x, y" {

@@ -38,8 +38,8 @@ type settings struct {
 	pool           *pgxpool.Config
 	maxIdle        int32
 	authentication authentication
-	rounds         int    // of the verifiers of users that are made
-	secrets        []mask // what no error text may hold
+	rounds         int            // of the verifiers of users that are made
+	secrets        []plugins.Mask // what no error text may hold
 }
 
 // parseSettings checks the settings. Its errors name the setting and hold no value of it, but for
@@ -105,14 +105,8 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	if strayAt(connectionURL, parsed.pool.ConnConfig) {
 		return nil, errors.New("connection_url is not valid: characters of the user name, password or database are not percent-encoded")
 	}
-	for _, setting := range []struct{ value, mask string }{
-		{text.url, "[connection_url]"}, {connectionURL, "[connection_url]"}, {parsed.pool.ConnString(), "[connection_url]"},
-		{text.password, "[password]"}, {escape(text.password), "[password]"}, {parsed.pool.ConnConfig.Password, "[password]"},
-	} {
-		if setting.value != "" {
-			parsed.secrets = append(parsed.secrets, mask{setting.value, setting.mask})
-		}
-	}
+	parsed.secrets = append(plugins.MaskURL(text.url, connectionURL, parsed.pool.ConnString()),
+		plugins.MaskPassword(text.password, escape(text.password), parsed.pool.ConnConfig.Password)...)
 	if err := setTLS(parsed.pool, text.ca, text.certificate, text.key); err != nil {
 		return nil, err
 	}
