@@ -1,5 +1,3 @@
-//go:build faults
-
 package cluster
 
 import (
@@ -11,9 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"testing"
-
-	"leasehold/internal/testdb"
 )
 
 // change is something that an operator changes at one node, and what the others must make of it from then on.
@@ -39,38 +34,33 @@ func (a *agreement) say(method, path string, body any) (map[string]any, error) {
 	return got, nil
 }
 
-// TestAgreement changes the configuration at one node and asks the others at once: what one node has acknowledged holds on
-// all of them.
-func TestAgreement(t *testing.T) {
-	t.Parallel()
-	rounds := times(t, "LEASEHOLD_ROUNDS", 2)
-	r := newRig(t, testdb.Postgres(t, testdb.Durable()), options{targets: 1})
-	r.nodesOn(r.store.URL(), 3)
+// prepareAgreement makes what some changes need.
+func (r *rig) prepareAgreement() {
+	r.t.Helper()
 	r.root(http.MethodPost, "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]any{"version": "2"}})
 	r.root(http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"})
-	for round := range rounds {
-		for i, c := range changes {
-			a := &agreement{rig: r, at: r.nodes[(round+i)%len(r.nodes)], name: fmt.Sprintf("agree-%d-%d", round, i), round: round}
-			then, err := c.make(a)
-			if err != nil {
-				t.Errorf("%s: %v", c.name, err)
-				continue
-			}
-			var asking sync.WaitGroup
-			for _, n := range r.nodes {
-				asking.Go(func() {
-					if err := then(n); err != nil {
-						t.Errorf("round %d: %s: a node does not know yet: %v", round, c.name, err)
-					}
-				})
-			}
-			asking.Wait()
+}
+
+// agree changes the configuration at one node and asks the others at once: what one node has acknowledged holds on all of them.
+func (r *rig) agree(round int) {
+	r.t.Helper()
+	for i, c := range changes {
+		a := &agreement{rig: r, at: r.nodes[(round+i)%len(r.nodes)], name: fmt.Sprintf("agree-%d-%d", round, i), round: round}
+		then, err := c.make(a)
+		if err != nil {
+			r.t.Errorf("%s: %v", c.name, err)
+			continue
 		}
-		if t.Failed() {
-			break
+		var asking sync.WaitGroup
+		for _, n := range r.nodes {
+			asking.Go(func() {
+				if err := then(n); err != nil {
+					r.t.Errorf("round %d: %s: a node does not know yet: %v", round, c.name, err)
+				}
+			})
 		}
+		asking.Wait()
 	}
-	r.close()
 }
 
 // want checks an answer's status.

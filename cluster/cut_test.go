@@ -3,12 +3,8 @@
 package cluster
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"leasehold/internal/testdb"
 )
@@ -36,38 +32,4 @@ func TestCutOff(t *testing.T) {
 		}
 	}
 	r.finish()
-}
-
-// cutOff cuts a node off until the others have buried it, and a while more.
-func (r *rig) cutOff(dice *rand.Rand, alone *node, p *proxy, c cut) {
-	r.t.Helper()
-	r.awaitAnswers(dice.IntN(40))
-	revoked, err := r.createToken(r.nodes[0], nil)
-	r.must(err)
-	r.must(r.askToken(alone, revoked))
-	number := r.registered(alone)
-	<-time.After(time.Duration(dice.IntN(30)) * time.Millisecond) // the moment is the dice's
-
-	alone.paused.Store(true)
-	p.cut(c)
-	r.must(r.revokeToken(r.nodes[0], r.nodes[1], revoked))
-	asked := make(chan error)
-	go func() { asked <- r.askToken(alone, revoked) }() // it may have no answer before the cut is over
-	r.awaitBuried(number)
-	r.awaitAnswers(dice.IntN(40))
-	p.heal(dice.IntN(2) == 0)
-	r.t.Logf("the cut-off node was asked for a revoked token: %v", <-asked)
-	alone.paused.Store(false)
-
-	r.await(func() string {
-		if now := r.number(alone); now == 0 || now == number {
-			return "the node that was cut off is to come back"
-		}
-		if _, err := alone.Root(http.MethodGet, "sys/policies/acl/app", nil); err != nil {
-			return fmt.Sprintf("the node that was cut off is to serve again: %v", err)
-		}
-		return ""
-	})
-	r.must(r.askToken(alone, revoked))
-	r.awaitAnswers(20)
 }

@@ -4,6 +4,7 @@
 // leases, one for one; no acknowledged lease or token is lost; what was revoked is gone, on every node; no secret is found in
 // any file that anybody could read.
 //
-// What `make faults` runs is short. `make soak` sets LEASEHOLD_KILLS, LEASEHOLD_STOPS, LEASEHOLD_FAILOVERS, LEASEHOLD_CUTS and
+// `make test` lets each fault happen once, all to the same nodes. With the build tag faults there is a test of its own for each:
+// `make faults` runs short ones, `make soak` sets LEASEHOLD_KILLS, LEASEHOLD_STOPS, LEASEHOLD_FAILOVERS, LEASEHOLD_CUTS and
 // LEASEHOLD_ROUNDS, which say how often.
 package cluster

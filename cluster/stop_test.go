@@ -5,13 +5,11 @@ package cluster
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"leasehold/internal/failpoint"
 	"leasehold/internal/testdb"
@@ -42,41 +40,6 @@ func TestRandomStops(t *testing.T) {
 	}
 	t.Logf("%d stops, %d acknowledged leases and tokens", stops, r.book.acknowledged)
 	r.finish()
-}
-
-// stopAndGoOn stops a node until the others have buried it, and for a while more: sometimes shorter than it may live without
-// a sign, sometimes, when there is time, longer than an intent or a claim lasts.
-func (r *rig) stopAndGoOn(dice *rand.Rand, n *node, long bool) {
-	r.t.Helper()
-	number := r.registered(n)
-	n.paused.Store(true)
-	n.Pause()
-	switch roll := dice.IntN(10); {
-	case long && roll < 3:
-		<-time.After(time.Duration(dice.IntN(4000)) * time.Millisecond)
-	case long && roll == 3:
-		<-time.After(100 * time.Second)
-	case long && roll == 4:
-		<-time.After(30 * time.Second)
-	default:
-		r.awaitBuried(number)
-		r.awaitAnswers(dice.IntN(40))
-	}
-	n.Continue()
-	n.paused.Store(false)
-}
-
-// awaitBuried waits until the others have taken over what nodes had claimed.
-func (r *rig) awaitBuried(numbers ...int64) {
-	r.t.Helper()
-	r.await(func() string {
-		nodes := count(r, r.look, `SELECT count(*) FROM nodes WHERE seq = ANY ($1)`, numbers)
-		claims := count(r, r.look, `SELECT count(*) FROM leases WHERE claimant = ANY ($1)`, numbers)
-		if nodes == 0 && claims == 0 {
-			return ""
-		}
-		return fmt.Sprintf("%d silent nodes are to be buried, %d claims to be taken over", nodes, claims)
-	})
 }
 
 // stop is a node that is stopped between two steps, and what happens meanwhile.

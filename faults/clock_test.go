@@ -1,5 +1,3 @@
-//go:build faults
-
 package faults
 
 import (
@@ -34,14 +32,14 @@ func TestClockSetBackAndForth(t *testing.T) {
 				c.role(role, "a", ttl)
 			}
 			c.truth = c.clock.Now()
-			for range either(150, 5000) {
+			for range either(70, 5000) {
 				c.step()
 				if t.Failed() {
 					t.FailNow()
 				}
 			}
 			t.Logf("set %d times, %d leases, %d ended by time, %d ended by a client", c.jumps, c.issued, c.ended, len(c.gone)-c.ended)
-			if c.jumps < 10 || c.ended < 10 {
+			if c.jumps < 4 || c.ended < 4 {
 				t.Error("too little has happened to show anything")
 			}
 			for range 10 { // until all have ended

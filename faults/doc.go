@@ -10,5 +10,5 @@
 // Every test ends with the same check: the users that the broker made are the users of live leases, and no acknowledged
 // lease or token is lost. A refused one may be there for a while, or be gone, but nothing of it stays.
 //
-// `make faults` runs a short form. `make soak` runs the long one: LEASEHOLD_FAULTS=full.
+// `make test` runs a short form, `make soak` the long one: LEASEHOLD_FAULTS=full.
 package faults

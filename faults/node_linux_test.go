@@ -1,5 +1,3 @@
-//go:build faults
-
 package faults
 
 import (
@@ -22,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leasehold/internal/clock"
-	"leasehold/internal/testdb"
 	"leasehold/server"
 	"leasehold/server/proctest"
 	"leasehold/store"
@@ -65,14 +62,9 @@ var diskFaults = []struct {
 // When a client or the start has been refused, the disk is mended.
 func TestDisk(t *testing.T) {
 	t.Parallel()
-	db, stop, err := testdb.Start(testdb.With("log_statement", "none"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
 	total := 0
 	t.Run("healthy", func(t *testing.T) {
-		n := newNode(t, db, "h")
+		n := newNode(t, "h")
 		n.live()
 		if total = n.disk.count(); total < 200 {
 			t.Errorf("a life has %d changes of files: the disk does not see them", total)
@@ -84,12 +76,12 @@ func TestDisk(t *testing.T) {
 	}
 	t.Logf("%d changes of files", total)
 	t.Run("faulty", func(t *testing.T) {
-		stride := either(total/2, 1)
+		stride := either(total, 1)
 		for i, fault := range diskFaults {
 			for from := 1 + rand.N(stride); from <= total; from += stride {
 				t.Run(fmt.Sprintf("%s-%d", fault.name, from), func(t *testing.T) {
 					t.Parallel()
-					n := newNode(t, db, fmt.Sprintf("%c%d", 'a'+i, from))
+					n := newNode(t, fmt.Sprintf("%c%d", 'a'+i, from))
 					n.disk.obey(func(nth int, call, file string) error {
 						err := fault.rule(from)(nth, call, file)
 						if err != nil && n.struck == "" {
@@ -110,7 +102,6 @@ type node struct {
 	t      *testing.T
 	disk   *disk
 	srv    *proctest.Server
-	db     *testdb.Server
 	admin  *pgx.Conn
 	role   string
 	alive  bool   // the process runs
@@ -122,14 +113,14 @@ type node struct {
 	token string
 }
 
-func newNode(t *testing.T, db *testdb.Server, role string) *node {
+func newNode(t *testing.T, role string) *node {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "n") // t.TempDir is too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n := &node{t: t, disk: newDisk(t, dir), db: db, admin: db.Conn(t), role: role}
+	n := &node{t: t, disk: newDisk(t, dir), admin: pg.Conn(t), role: role}
 	if n.srv, err = proctest.Prepare(dir, os.Args[0], ""); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +150,7 @@ func (n *node) live() {
 	n.until("mount", n.once("sys/mounts/database", map[string]any{"type": "database"}))
 	n.until("connection", n.once("database/config/pg", map[string]any{
 		"plugin_name":    "postgresql-database-plugin",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + n.db.Addr + "/" + n.db.Database + "?sslmode=disable",
+		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr + "/" + pg.Database + "?sslmode=disable",
 		"username":       "broker_" + n.role, "password": "first", "allowed_roles": "*",
 	}))
 	n.until("role", n.once("database/roles/"+n.role, map[string]any{
@@ -426,7 +417,7 @@ func (n *node) leases() []string {
 }
 
 func (n *node) login(l login) error {
-	config, err := pgx.ParseConfig(n.db.URL())
+	config, err := pgx.ParseConfig(pg.URL())
 	n.must(err)
 	config.User, config.Password = l.user, l.password
 	conn, err := pgx.ConnectConfig(context.Background(), config)

@@ -1,5 +1,3 @@
-//go:build faults
-
 package faults
 
 import (
@@ -29,7 +27,7 @@ func (w *world) owe(target string, n int) {
 	for client := range 8 {
 		clients.Go(func() {
 			for i := range n / 8 {
-				payload, _ := json.Marshal(map[string]string{"role": target, "user": fmt.Sprintf("v-root-%s-%d-%d", target, client, i)})
+				payload, _ := json.Marshal(map[string]string{"role": target, "user": fmt.Sprintf("v-%s-%s-%d-%d", w.name, target, client, i)})
 				_, err := w.leases.Issue(context.Background(), lease.Intent{
 					Kind: database.Kind, MountUUID: w.mount.UUID, Path: "database/creds/" + target, Target: target,
 					TTL: time.Minute, Payload: payload,
@@ -114,7 +112,7 @@ func TestRequestsGoFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{targets: []string{"a", "b"}, conns: slots, budget: 10 * time.Minute})
 	w.mustIssue("a") // the first asks how the server keeps passwords
-	w.owe("a", either(1000, 5000))
+	w.owe("a", either(480, 5000))
 	o := newTurns()
 	goOn := sync.OnceFunc(func() { close(o.free) })
 	t.Cleanup(goOn)
@@ -183,14 +181,14 @@ func TestRevocationsAreNotStarved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{targets: []string{"a"}, conns: slots, budget: 10 * time.Minute})
 	w.mustIssue("a")
-	w.owe("a", either(1000, 5000))
+	w.owe("a", either(480, 5000))
 	o := newTurns()
 	w.proxies["a"].obey(o.rule)
 	w.must(w.leases.Reap(t.Context()))
 	w.eventually(workers*16, `SELECT COUNT(*) FROM leases WHERE state = 'revoking'`)
 	const clients = 16
 	close(o.free)
-	w.issueMany("a", clients, either(160, 1600), 0)
+	w.issueMany("a", clients, either(100, 1600), 0)
 	w.leases.Wait()
 	w.proxies["a"].obey(nil)
 	order := o.String()

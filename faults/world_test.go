@@ -1,5 +1,3 @@
-//go:build faults
-
 package faults
 
 import (
@@ -13,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +24,6 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/clock"
 	"leasehold/internal/secret"
-	"leasehold/internal/testdb"
 	"leasehold/lease"
 	"leasehold/plugins"
 	"leasehold/plugins/postgres"
@@ -59,6 +57,7 @@ type setup struct {
 type world struct {
 	*testing.T
 	setup
+	name       string // of whoever asks, and so a part of the users' names
 	clock      *clock.Fake
 	store      *store.Store
 	tokens     *auth.Store
@@ -66,7 +65,6 @@ type world struct {
 	engine     *database.Engine
 	mount      engine.Mount
 	log        *lines
-	server     *testdb.Server
 	admin      *pgx.Conn
 	proxies    map[string]*proxy // by target
 	storeProxy *proxy            // with a shared store
@@ -85,15 +83,18 @@ const (
 	plugin  = "postgresql-database-plugin"
 )
 
+// worlds counts them.
+var worlds atomic.Int64
+
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{
-		T: t, setup: s, log: &lines{}, server: testdb.Postgres(t), proxies: map[string]*proxy{},
+		T: t, setup: s, name: fmt.Sprint("w", worlds.Add(1)), log: &lines{}, proxies: map[string]*proxy{},
 		clock: clock.NewFake(time.Date(2040, 5, 6, 7, 8, 9, 0, time.UTC)),
 		mount: engine.Mount{UUID: "mount", Path: "database/", Type: "database", DefaultTTL: longTTL, MaxTTL: 10 * longTTL},
 		held:  map[string]login{}, gone: map[string]login{}, live: map[int64]secret.Text{},
 	}
-	w.admin = w.server.Conn(t)
+	w.admin = pg.Conn(t)
 	w.openStore()
 	w.start()
 	for _, name := range s.targets {
@@ -114,9 +115,8 @@ func (w *world) openStore() {
 	migrations := slices.Concat(auth.Migrations(), lease.Migrations(), database.Migrations())
 	dialect := sqlite.New(sqlite.Config{Path: filepath.Join(w.TempDir(), "store.db")})
 	if w.shared {
-		own := testdb.Postgres(w.T)
-		w.storeProxy = newProxy(w.T, own.Addr)
-		moved := *own
+		moved := pg.Scratch(w.T)
+		w.storeProxy = newProxy(w.T, moved.Addr)
 		moved.Addr = w.storeProxy.addr
 		dialect = pgstore.New(pgstore.Config{URL: secret.NewText(moved.URL()), MaxConns: 8, Clock: w.clock})
 	}
@@ -151,9 +151,9 @@ type data = map[string]any
 // addTarget configures a connection to the server through a proxy of its own, and a role of its name.
 func (w *world) addTarget(name string) {
 	w.Helper()
-	p := newProxy(w.T, w.server.Addr)
+	p := newProxy(w.T, pg.Addr)
 	w.proxies[name] = p
-	user, password := "broker_"+name, secret.Random(secret.Base62, 20).Reveal()
+	user, password := "broker_"+w.name+"_"+name, secret.Random(secret.Base62, 20).Reveal()
 	w.sql(`CREATE ROLE ` + user + ` SUPERUSER LOGIN PASSWORD '` + password + `'`)
 	conns := w.conns
 	if conns == 0 {
@@ -161,7 +161,7 @@ func (w *world) addTarget(name string) {
 	}
 	w.request(engine.Update, "config/"+name, data{
 		"plugin_name": plugin, "username": user, "password": password, "allowed_roles": "*", "max_open_connections": conns,
-		"connection_url": "postgresql://{{username}}:{{password}}@" + p.addr + "/" + w.server.Database + "?sslmode=disable" + w.urlQuery,
+		"connection_url": "postgresql://{{username}}:{{password}}@" + p.addr + "/" + pg.Database + "?sslmode=disable" + w.urlQuery,
 	})
 	w.role(name, name, longTTL)
 }
@@ -195,7 +195,7 @@ func (w *world) send(op engine.Operation, path string, body data, token int64) (
 	}
 	return w.engine.Handle(context.Background(), &engine.Request{
 		Operation: op, Mount: w.mount, Path: path, Data: decoded,
-		Caller: &engine.Caller{DisplayName: "root", Type: "service", Root: true, LeaseParent: token},
+		Caller: &engine.Caller{DisplayName: w.name, Type: "service", Root: true, LeaseParent: token},
 	})
 }
 
@@ -334,7 +334,7 @@ func (w *world) settle() {
 // users are the names of a role's users.
 func (w *world) users(role string) []string {
 	w.Helper()
-	rows, err := w.admin.Query(context.Background(), `SELECT rolname FROM pg_roles WHERE rolname LIKE $1 ORDER BY 1`, "v-root-"+role+"-%")
+	rows, err := w.admin.Query(context.Background(), `SELECT rolname FROM pg_roles WHERE rolname LIKE $1 ORDER BY 1`, "v-"+w.name+"-"+role+"-%")
 	w.must(err)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	w.must(err)
