@@ -10,6 +10,7 @@ import (
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
 	"leasehold/store"
+	"leasehold/store/storetest"
 )
 
 // testLeases stands for the lease table: a row for each lease, due or not.
@@ -30,12 +31,12 @@ type fixture struct {
 	store *store.Store
 	clock *clock.Fake
 	woken atomic.Int32
-	on    auth.Database
+	on    storetest.Open
 }
 
 var dawn = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newFixture(t testing.TB, on auth.Database) *fixture {
+func newFixture(t testing.TB, on storetest.Open) *fixture {
 	t.Helper()
 	f := &fixture{clock: clock.NewFake(dawn), on: on}
 	f.store = on(t, f.clock, append(auth.Migrations(), testLeases)...)
@@ -50,7 +51,7 @@ func newFixture(t testing.TB, on auth.Database) *fixture {
 // onEach runs a test on every database.
 func onEach(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Parallel()
-	for name, on := range auth.Databases {
+	for name, on := range storetest.Databases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newFixture(t, on))

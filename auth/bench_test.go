@@ -7,6 +7,7 @@ import (
 	"leasehold/auth"
 	"leasehold/internal/secret"
 	"leasehold/store"
+	"leasehold/store/storetest"
 )
 
 // fill makes n orphans.
@@ -30,7 +31,7 @@ func fill(b *testing.B, f *fixture, n int) {
 
 // What does every request pay for its token, and does that grow with the number of ancestors? SQLite, durable.
 func BenchmarkAuthenticate(b *testing.B) {
-	f := newFixture(b, auth.Databases["sqlite"])
+	f := newFixture(b, storetest.Databases["sqlite"])
 	fill(b, f, 100_000)
 	var parent int64
 	for depth := 1; depth <= 4; depth++ {
@@ -59,7 +60,7 @@ func benchmarkAuthenticate(b *testing.B, f *fixture, name string, text secret.Te
 func BenchmarkCreate(b *testing.B) {
 	for _, n := range []int{0, 100_000} {
 		b.Run(fmt.Sprintf("among=%d", n), func(b *testing.B) {
-			f := newFixture(b, auth.Databases["sqlite"])
+			f := newFixture(b, storetest.Databases["sqlite"])
 			fill(b, f, n)
 			b.ReportAllocs()
 			for b.Loop() {

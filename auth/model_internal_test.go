@@ -13,6 +13,7 @@ import (
 	"leasehold/internal/secret"
 	"leasehold/internal/ttl"
 	"leasehold/store"
+	"leasehold/store/storetest"
 )
 
 var modelSeed = flag.Uint64("model.seed", 0, "run the model test with this seed alone")
@@ -27,7 +28,7 @@ func TestModel(t *testing.T) {
 			seeds = append(seeds, seed+1)
 		}
 	}
-	for name, on := range Databases {
+	for name, on := range storetest.Databases {
 		for i, seed := range seeds {
 			if name == "postgresql" && i >= 3 {
 				break // each statement is a round trip
@@ -40,7 +41,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-func runModel(t *testing.T, seed uint64, on Database) {
+func runModel(t *testing.T, seed uint64, on storetest.Open) {
 	m := newModel(t, seed, on)
 	for step := range 120 {
 		m.step = step
@@ -89,7 +90,7 @@ type model struct {
 	nodes  []*node
 }
 
-func newModel(t *testing.T, seed uint64, on Database) *model {
+func newModel(t *testing.T, seed uint64, on storetest.Open) *model {
 	m := &model{t: t, rand: rand.New(rand.NewPCG(seed, 0)), clock: clock.NewFake(time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC))}
 	table := store.Migration{Package: "testleases", Version: 1, SQL: []string{
 		`CREATE TABLE test_leases (seq SEQ, token BIGINT NOT NULL, due BIGINT NOT NULL) STRICT`,

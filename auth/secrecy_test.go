@@ -7,12 +7,14 @@ import (
 	"leasehold/auth"
 	"leasehold/engine"
 	"leasehold/internal/secret"
+	"leasehold/internal/testdb"
+	"leasehold/store/storetest"
 )
 
 // What the database is told, which logs it all here, does not help who reads it.
 func TestTheDatabaseSeesNoSecrets(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, auth.Databases["postgresql"])
+	f := newFixture(t, storetest.Databases["postgresql"])
 	custom := "canary-custom-token"
 	service, serviceText := f.mustCreate(t, hour(auth.Spec{DisplayName: "canary-display", Policies: []string{"canary-policy"}, Meta: map[string]string{"canary-key": "canary-value"}}))
 	_, customText := f.mustCreate(t, hour(auth.Spec{ID: secret.NewText(custom)}))
@@ -36,7 +38,7 @@ func TestTheDatabaseSeesNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	log := auth.Server.Log(t)
+	log := testdb.Shared(t).Log(t)
 	if !strings.Contains(log, "auth/x/login") {
 		t.Fatal("the log does not hold the statements' parameters: the test would find nothing")
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"leasehold/database"
 	"leasehold/engine"
@@ -29,27 +27,7 @@ import (
 	"leasehold/store/storetest"
 )
 
-// server is the package's PostgreSQL. Each test works in a database of its own on it; roles are shared, so tests make
-// none with fixed names but by fixed templates of their own.
-var server *testdb.Server
-
-func TestMain(m *testing.M) {
-	s, stop, err := testdb.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start PostgreSQL:", err)
-		os.Exit(1)
-	}
-	server = s
-	code := m.Run()
-	stop()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 const plugin = "postgresql-database-plugin"
 
@@ -85,7 +63,7 @@ func newWorldOn(t *testing.T, dialect string) *world {
 	t.Helper()
 	clk := clock.NewFake(time.Date(2040, 5, 6, 7, 8, 9, 0, time.UTC))
 	w := &world{
-		T: t, pg: server.Scratch(t), clock: clk, hooks: &hooks{},
+		T: t, pg: testdb.Shared(t).Scratch(t), clock: clk, hooks: &hooks{},
 		store:  newStore(t, dialect, clk),
 		mount:  engine.Mount{UUID: "mount-" + secret.Random(secret.Base62, 8).Reveal(), Path: "database/", Type: "database", DefaultTTL: 768 * time.Hour, MaxTTL: 768 * time.Hour},
 		caller: &engine.Caller{DisplayName: "token", Type: "service", Root: true},
@@ -100,7 +78,7 @@ func newStore(t testing.TB, dialect string, clk clock.Clock) *store.Store {
 	if dialect == "sqlite" {
 		return storetest.NewAt(t, clk, migrations...)
 	}
-	url := secret.NewText(server.Scratch(t).URL())
+	url := secret.NewText(testdb.Shared(t).Scratch(t).URL())
 	return storetest.OpenAt(t, storepg.New(storepg.Config{URL: url, MaxConns: 8, Clock: clk}), clk, migrations...)
 }
 
@@ -283,7 +261,7 @@ func (w *world) root(password string) string {
 	name := "root_" + strings.ToLower(secret.Random(secret.Base62, 10).Reveal())
 	w.pg.Exec(w.T, `CREATE ROLE `+name+` SUPERUSER LOGIN PASSWORD '`+password+`'`)
 	w.Cleanup(func() {
-		c, err := server.Connect(context.Background())
+		c, err := testdb.Shared(w).Connect(context.Background())
 		if err != nil {
 			w.Errorf("drop %s: %v", name, err)
 			return

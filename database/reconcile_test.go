@@ -15,6 +15,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
+	"leasehold/internal/testdb"
 	"leasehold/plugins"
 	"leasehold/store"
 )
@@ -198,7 +199,7 @@ func (w *world) role(prefix string) string {
 
 func (w *world) dropRoles(names ...string) {
 	w.Helper()
-	c, err := server.Connect(context.Background())
+	c, err := testdb.Shared(w).Connect(context.Background())
 	if err != nil {
 		w.Error(err)
 		return

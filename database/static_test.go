@@ -15,6 +15,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
+	"leasehold/internal/testdb"
 	"leasehold/plugins"
 	"leasehold/store"
 )
@@ -25,7 +26,7 @@ func (w *world) user() string {
 	name := "static_" + strings.ToLower(secret.Random(secret.Base62, 10).Reveal())
 	w.pg.Exec(w.T, `CREATE ROLE `+name+` LOGIN PASSWORD 'first'`)
 	w.Cleanup(func() {
-		c, err := server.Connect(context.Background())
+		c, err := testdb.Shared(w).Connect(context.Background())
 		if err != nil {
 			w.Errorf("drop %s: %v", name, err)
 			return

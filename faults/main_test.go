@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
@@ -9,22 +8,12 @@ import (
 	"leasehold/server/proctest"
 )
 
-var (
-	program string         // the product
-	pg      *testdb.Server // has all targets and shared stores; the users of each test have names of their own
-)
+// program is the product.
+var program string
 
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(diskVariable); socket != "" {
 		becomeProgram(socket, os.Getenv(programVariable))
 	}
-	s, stop, err := testdb.Start(testdb.With("log_statement", "none"))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	pg = s
-	code := proctest.Main(m, &program)
-	stop()
-	os.Exit(code)
+	os.Exit(testdb.Main(func() int { return proctest.Main(m, &program) }))
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leasehold/internal/clock"
+	"leasehold/internal/testdb"
 	"leasehold/server"
 	"leasehold/server/proctest"
 	"leasehold/store"
@@ -120,7 +121,7 @@ func newNode(t *testing.T, role string) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n := &node{t: t, disk: newDisk(t, dir), admin: pg.Conn(t), role: role}
+	n := &node{t: t, disk: newDisk(t, dir), admin: testdb.Shared(t).Conn(t), role: role}
 	if n.srv, err = proctest.Prepare(dir, os.Args[0], ""); err != nil {
 		t.Fatal(err)
 	}
@@ -148,6 +149,7 @@ func (n *node) live() {
 	n.until("start", n.start)
 	n.until("audit", n.once("sys/audit/file", map[string]any{"type": "file", "options": map[string]any{"file_path": filepath.Join(n.srv.Dir, "audit.log")}}))
 	n.until("mount", n.once("sys/mounts/database", map[string]any{"type": "database"}))
+	pg := testdb.Shared(n.t)
 	n.until("connection", n.once("database/config/pg", map[string]any{
 		"plugin_name":    "postgresql-database-plugin",
 		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr + "/" + pg.Database + "?sslmode=disable",
@@ -417,7 +419,7 @@ func (n *node) leases() []string {
 }
 
 func (n *node) login(l login) error {
-	config, err := pgx.ParseConfig(pg.URL())
+	config, err := pgx.ParseConfig(testdb.Shared(n.t).URL())
 	n.must(err)
 	config.User, config.Password = l.user, l.password
 	conn, err := pgx.ConnectConfig(context.Background(), config)

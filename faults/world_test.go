@@ -24,6 +24,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/clock"
 	"leasehold/internal/secret"
+	"leasehold/internal/testdb"
 	"leasehold/lease"
 	"leasehold/plugins"
 	"leasehold/plugins/postgres"
@@ -94,7 +95,7 @@ func newWorld(t *testing.T, s setup) *world {
 		mount: engine.Mount{UUID: "mount", Path: "database/", Type: "database", DefaultTTL: longTTL, MaxTTL: 10 * longTTL},
 		held:  map[string]login{}, gone: map[string]login{}, live: map[int64]secret.Text{},
 	}
-	w.admin = pg.Conn(t)
+	w.admin = testdb.Shared(t).Conn(t)
 	w.openStore()
 	w.start()
 	for _, name := range s.targets {
@@ -115,7 +116,7 @@ func (w *world) openStore() {
 	migrations := slices.Concat(auth.Migrations(), lease.Migrations(), database.Migrations())
 	dialect := sqlite.New(sqlite.Config{Path: filepath.Join(w.TempDir(), "store.db")})
 	if w.shared {
-		moved := pg.Scratch(w.T)
+		moved := testdb.Shared(w).Scratch(w)
 		w.storeProxy = newProxy(w.T, moved.Addr)
 		moved.Addr = w.storeProxy.addr
 		dialect = pgstore.New(pgstore.Config{URL: secret.NewText(moved.URL()), MaxConns: 8, Clock: w.clock})
@@ -151,6 +152,7 @@ type data = map[string]any
 // addTarget configures a connection to the server through a proxy of its own, and a role of its name.
 func (w *world) addTarget(name string) {
 	w.Helper()
+	pg := testdb.Shared(w)
 	p := newProxy(w.T, pg.Addr)
 	w.proxies[name] = p
 	user, password := "broker_"+w.name+"_"+name, secret.Random(secret.Base62, 20).Reveal()

@@ -12,48 +12,13 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/clock"
 	"leasehold/internal/errs"
-	"leasehold/internal/secret"
 	"leasehold/internal/testdb"
 	"leasehold/kvcompat"
 	"leasehold/store"
-	"leasehold/store/keyring"
-	"leasehold/store/postgres"
 	"leasehold/store/storetest"
 )
 
-// server is the package's PostgreSQL. Each test has a database of its own on it.
-var server *testdb.Server
-
-func TestMain(m *testing.M) {
-	s, stop, err := testdb.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start PostgreSQL:", err)
-		os.Exit(1)
-	}
-	server = s
-	code := m.Run()
-	stop()
-	os.Exit(code)
-}
-
-func onPostgres(t testing.TB, clk clock.Clock, migrations ...store.Migration) *store.Store {
-	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{
-		Dialect:    postgres.New(postgres.Config{URL: secret.NewText(server.Scratch(t).URL()), MaxConns: 8, Clock: clk}),
-		Clock:      clk,
-		Migrations: migrations,
-	})
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Errorf("close the store: %v", err)
-		}
-	})
-	st.Unlock(keyring.New(clk.Now()))
-	return st
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 var began = time.Date(2040, 5, 6, 7, 8, 9, 0, time.UTC)
 
@@ -72,18 +37,15 @@ type world struct {
 func each(t *testing.T, version string, test func(w *world)) {
 	t.Helper()
 	t.Parallel()
-	open := map[string]func(testing.TB, clock.Clock, ...store.Migration) *store.Store{
-		"sqlite": storetest.NewAt, "postgresql": onPostgres,
-	}
-	for name, openOne := range open {
+	for name, open := range storetest.Databases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(newWorld(t, version, openOne))
+			test(newWorld(t, version, open))
 		})
 	}
 }
 
-func newWorld(t *testing.T, version string, open func(testing.TB, clock.Clock, ...store.Migration) *store.Store) *world {
+func newWorld(t *testing.T, version string, open storetest.Open) *world {
 	t.Helper()
 	w := &world{T: t, clock: clock.NewFake(began), mount: mount("mount-1", version)}
 	w.store = open(t, w.clock, kvcompat.Migrations()...)

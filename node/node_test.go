@@ -2,7 +2,6 @@ package node_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -18,20 +17,7 @@ import (
 	"leasehold/store/storetest"
 )
 
-var server *testdb.Server
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		s, stop, err := testdb.Start()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer stop()
-		server = s
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 // world is a store, a clock that all nodes share, and the nodes that were said to be dead.
 type world struct {
@@ -46,7 +32,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, clock: clock.NewFake(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))}
-	url := secret.NewText(server.Scratch(t).URL())
+	url := secret.NewText(testdb.Shared(t).Scratch(t).URL())
 	w.open = func() *store.Store {
 		return storetest.OpenAt(t, postgres.New(postgres.Config{URL: url, MaxConns: 4, Clock: w.clock}), w.clock, node.Migrations()...)
 	}

@@ -24,7 +24,7 @@ func wantClass(t *testing.T, err error, want plugins.Class) {
 
 func TestStatementForms(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	db := open(t, settings(s, s.User, s.Password))
 	for _, statements := range [][]string{
@@ -56,7 +56,7 @@ func TestStatementForms(t *testing.T) {
 // A user may have several accounts; all of them go.
 func TestHostParts(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	db := open(t, settings(s, s.User, s.Password))
 	const three = "CREATE USER `{{name}}`@`127.0.0.1` IDENTIFIED BY '{{password}}', '{{name}}'@'10.%' IDENTIFIED BY '{{password}}', '{{name}}'@'192.168.%' IDENTIFIED BY '{{password}}'"
 	u := newUser(three)
@@ -94,7 +94,7 @@ func TestHostParts(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	db := open(t, settings(s, s.User, s.Password))
 	for _, test := range []struct {
 		statements []string
@@ -130,7 +130,7 @@ func TestCreateRefuses(t *testing.T) {
 // A user by another name than the recorded one would stay for ever.
 func TestOtherName(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	db := open(t, settings(s, s.User, s.Password))
 	u := newUser("CREATE USER 'stray_{{name}}' IDENTIFIED BY '{{password}}'")
 	u.Name = u.Name[:20]
@@ -144,7 +144,7 @@ func TestOtherName(t *testing.T) {
 // What statements do to tables after the last one about users is undone with the user.
 func TestUndoneTables(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	db := open(t, settings(s, s.User, s.Password))
 	insert := "INSERT INTO " + name + ".t1 VALUES (7)"
@@ -170,7 +170,7 @@ func TestUndoneTables(t *testing.T) {
 // What one call leaves in a session is not there for the next.
 func TestNoResidue(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	options := settings(s, s.User, s.Password)
 	options["max_open_connections"] = "1"
@@ -192,7 +192,7 @@ func TestNoResidue(t *testing.T) {
 // Two requests for one fixed name: the one that comes too late must not take the other's user away.
 func TestFixedNameAtOnce(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	db := open(t, settings(s, s.User, s.Password))
 	u := newUser(createUser)
 	const n = 8
@@ -224,7 +224,7 @@ func TestFixedNameAtOnce(t *testing.T) {
 // MariaDB's log holds no password, but where a statement does more with it than to identify a user.
 func TestPasswordsInTheLog(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	db := open(t, settings(s, s.User, s.Password))
 	seen := newUser(createUser, "DO '{{password}}'")
 	hidden := newUser("create user '{{name}}' identified  by\n\t\"{{password}}\"")
@@ -266,7 +266,7 @@ func TestPasswordsInTheLog(t *testing.T) {
 // The connection's own user changes its password, whatever host part it logs in by.
 func TestOwnPassword(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	own, first := newAdmin(t, s, "CREATE USER ON *.*", "SELECT ON mysql.*")
 	s.Exec(t, fmt.Sprintf("CREATE USER %s@127.0.0.1 IDENTIFIED BY '%s'; GRANT CREATE USER ON *.* TO %[1]s@127.0.0.1; GRANT SELECT ON mysql.* TO %[1]s@127.0.0.1", own, first))
 	current := secret.NewText(first)
@@ -351,7 +351,7 @@ func TestServerCrash(t *testing.T) {
 // The network is cut while a statement is at work: it is ended in the server, and undone.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	p := newProxy(t, s)
 	db := open(t, settings(p.MariaServer, s.User, s.Password))
 	u := newUser(createUser, "SELECT SLEEP(100), '{{name}}'")

@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"leasehold/internal/testdb"
 	"leasehold/plugins"
 )
 
 func TestDropRefusesOwnUser(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	own, password := newAdmin(t, s, "CREATE USER ON *.*", "SELECT ON mysql.*")
 	db := open(t, settings(s, own, password))
 	for _, statements := range [][]string{nil, {dropUser}} {
@@ -25,7 +26,7 @@ func TestDropRefusesOwnUser(t *testing.T) {
 // A session that outlived its account is ended when the user is dropped again.
 func TestSessionWithoutAccount(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	db := open(t, settings(s, s.User, s.Password))
 	u := newUser(createUser)
 	if err := db.CreateUser(t.Context(), u); err != nil {
@@ -63,7 +64,7 @@ func sessionOf(t *testing.T, connect func() (*sql.DB, error)) *sql.Conn {
 // procedure instead.
 func TestWithoutRightToKill(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	own, password := newAdmin(t, s, "CREATE USER, PROCESS ON *.*", "SELECT ON mysql.*")
 	db := open(t, settings(s, own, password))
 	u := newUser(createUser)
@@ -91,7 +92,7 @@ func TestWithoutRightToKill(t *testing.T) {
 // Without PROCESS the sessions of others are not to be seen.
 func TestWithFewestRights(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	own, password := newAdmin(t, s, "CREATE USER ON *.*", "SELECT ON mysql.*")
 	db := open(t, settings(s, own, password))
 	u := newUser(createUser)
@@ -120,7 +121,7 @@ func TestWithFewestRights(t *testing.T) {
 // Statements that name a user who is gone already, or rights that he never had, do no harm; others do.
 func TestDropByStatements(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	db := open(t, settings(s, s.User, s.Password))
 	note := "INSERT INTO " + name + ".t1 VALUES (1)"
@@ -156,7 +157,7 @@ func TestDropByStatements(t *testing.T) {
 // The connection breaks at each statement of a drop: the next attempt finishes it.
 func TestDropIsBroken(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	p := newProxy(t, s)
 	for _, at := range []string{"SET SESSION", "ALTER USER", "SELECT ID", "DROP USER", "SELECT Host"} {
 		db := open(t, settings(s, s.User, s.Password))
@@ -181,7 +182,7 @@ func TestDropIsBroken(t *testing.T) {
 
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	p := newProxy(t, s)
 	options := settings(p.MariaServer, s.User, s.Password)
 	options["max_open_connections"] = "1"

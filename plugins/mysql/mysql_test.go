@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
-	"go.uber.org/goleak"
 
 	"leasehold/internal/secret"
 	"leasehold/internal/testdb"
@@ -21,37 +19,7 @@ import (
 	"leasehold/plugins/plugintest"
 )
 
-// shared starts the server that the tests share. Those that need none, such as the fuzz targets, start none.
-var shared = sync.OnceValues(func() (*testdb.MariaServer, error) {
-	s, stop, err := testdb.StartMariaDB()
-	stopShared = stop
-	return s, err
-})
-
-var stopShared func() // nil when the server was not started
-
-func sharedServer(t testing.TB) *testdb.MariaServer {
-	t.Helper()
-	s, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if stopShared != nil {
-		stopShared()
-	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 const (
 	templateURL = "{{username}}:{{password}}@tcp(%s)/"
@@ -88,7 +56,7 @@ func newAdmin(t testing.TB, s *testdb.MariaServer, rights ...string) (name, pass
 
 func TestSuiteAsSuperuser(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness { return harness(t, s, name, s.User, s.Password) })
 }
@@ -96,7 +64,7 @@ func TestSuiteAsSuperuser(t *testing.T) {
 // The connection's user is what a managed service offers.
 func TestSuiteAsAdministrator(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	user, password := newAdmin(t, s, "CREATE USER, PROCESS, CONNECTION ADMIN ON *.*", "SELECT ON mysql.*", "ALL ON "+name+".*")
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness { return harness(t, s, name, user, password) })
@@ -105,7 +73,7 @@ func TestSuiteAsAdministrator(t *testing.T) {
 // Quotes are read differently in these modes.
 func TestSuiteInOtherModes(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness {
 		h := harness(t, s, name, s.User, s.Password)
@@ -118,7 +86,7 @@ func TestSuiteInOtherModes(t *testing.T) {
 
 func TestSuiteOfLegacyPlugin(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	h := harness(t, s, newDatabase(t, s), s.User, s.Password)
 	h.Driver, h.LongestName = mysql.Driver{Legacy: true}, 16
 	u := newUser(createUser)

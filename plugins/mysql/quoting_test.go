@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"leasehold/internal/secret"
+	"leasehold/internal/testdb"
 	"leasehold/plugins"
 )
 
@@ -18,7 +19,7 @@ func FuzzQuoting(f *testing.F) {
 	for _, seed := range []string{"x", `'`, `"`, "`", `\`, `\'`, `''`, `\\'`, `'; DROP DATABASE mysql; -- `, "/*", "*/", "#", "\n", "\r\x1a\t", "%_", "{{password}}", "{{name}}", "é数😀", " ", "\x7f"} {
 		f.Add(seed)
 	}
-	s := sharedServer(f)
+	s := testdb.SharedMariaDB(f)
 	table := newDatabase(f, s) + ".notes"
 	s.Exec(f, "CREATE TABLE "+table+" (a BLOB, b BLOB)")
 	look := s.DB(f)

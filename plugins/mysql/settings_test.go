@@ -54,7 +54,7 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestOpenAccepts(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	const odd = `p a'ss\w/o:r@d%41(x)?&`
 	user := "odd us@er/:" + secret.Random(secret.Base62, 8).Reveal()
 	s.Exec(t, fmt.Sprintf("CREATE USER `%s`@`%%` IDENTIFIED BY '%s'", user, strings.NewReplacer(`'`, `''`, `\`, `\\`).Replace(odd)))
@@ -98,7 +98,7 @@ func TestOpenAccepts(t *testing.T) {
 // What no URL may choose: files of this machine, several statements in one query, another character set.
 func TestHardened(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	name := newDatabase(t, s)
 	options := settings(s, s.User, s.Password)
 	options["connection_url"] = options["connection_url"].(string) + name + "?allowAllFiles=true&multiStatements=true&charset=gbk"
@@ -122,7 +122,7 @@ func TestHardened(t *testing.T) {
 // max_idle_connections is how many stay open.
 func TestIdle(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.SharedMariaDB(t)
 	for idle, want := range map[string]string{"-1": "0", "1": "1"} {
 		own, password := newAdmin(t, s)
 		options := settings(s, own, password)

@@ -33,22 +33,9 @@ import (
 // The processor time for a creation is 5.3 ms against 4.5 ms: making the SCRAM verifier takes 0.8 ms, here on the database's
 // cores. With password_authentication=password creation is as fast as by hand (253 and 246 with one client).
 
-var (
-	benchServer = sync.OnceValues(func() (*testdb.Server, error) {
-		s, stop, err := testdb.Start(testdb.Durable())
-		stopBench = stop
-		return s, err
-	})
-	stopBench func()
-)
-
 func benchDatabase(b *testing.B, clients int) (*testdb.Server, plugins.Database, *pgxpool.Pool) {
 	b.Helper()
-	s, err := benchServer()
-	if err != nil {
-		b.Fatal(err)
-	}
-	s = s.Scratch(b)
+	s := testdb.Postgres(b, testdb.Durable())
 	s.Exec(b, fiveTables)
 	options := settings(s, s.User, s.Password)
 	options["max_open_connections"] = fmt.Sprint(clients)

@@ -25,7 +25,7 @@ const roleExists = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)::tex
 
 func TestStatementForms(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	s.Exec(t, "CREATE TABLE t (a int)")
 	db := open(t, settings(s, s.User, s.Password))
 	for _, statements := range [][]string{
@@ -53,7 +53,7 @@ func TestStatementForms(t *testing.T) {
 
 func TestExpiration(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	db := open(t, settings(s, s.User, s.Password))
 	const validUntil = "SELECT coalesce((rolvaliduntil AT TIME ZONE 'UTC')::text, 'null') FROM pg_roles WHERE rolname = $1"
 	u := newUser(createRole)
@@ -100,7 +100,7 @@ const comment = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE 
 // What {{password}} stands for, by the setting and by how the server keeps passwords.
 func TestPasswordAuthentication(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	old, oldPassword := newRole(t, s, "SUPERUSER")
 	s.Exec(t, "ALTER ROLE "+old+" SET password_encryption = 'md5'")
 	for _, test := range []struct {
@@ -162,7 +162,7 @@ func TestPasswordAuthentication(t *testing.T) {
 // usual number.
 func TestScramIterations(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	options := settings(s, s.User, s.Password)
 	options["scram_iterations"] = "17"
 	db := open(t, options)
@@ -192,7 +192,7 @@ func TestScramIterations(t *testing.T) {
 
 func TestOwnPassword(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	rotated, first := newRole(t, s, "SUPERUSER")
 	current := secret.NewText(first)
 	for _, statements := range [][]string{nil, {`ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}';`}} {
@@ -214,7 +214,7 @@ func TestOwnPassword(t *testing.T) {
 // A role by another name than the recorded one would stay for ever.
 func TestFoldedName(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	db := open(t, settings(s, s.User, s.Password))
 	u := newUser(`CREATE ROLE {{name}} LOGIN`)
 	u.Name = "Folded"
@@ -238,7 +238,7 @@ func TestFoldedName(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	db := open(t, settings(s, s.User, s.Password))
 	for _, test := range []struct {
 		statements []string
@@ -270,7 +270,7 @@ func TestCreateRefuses(t *testing.T) {
 // The answer to COMMIT gets lost: nobody knows, and the user exists.
 func TestLostCommit(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	p := newProxy(t, s)
 	db := open(t, settings(p.Server, s.User, s.Password))
 	u := newUser(createRole)
@@ -290,7 +290,7 @@ func TestLostCommit(t *testing.T) {
 // The connection breaks before COMMIT: whatever the caller is told, there is no user.
 func TestLostStatements(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	p := newProxy(t, s)
 	db := open(t, settings(p.Server, s.User, s.Password))
 	u := newUser(createRole)
@@ -308,7 +308,7 @@ func TestLostStatements(t *testing.T) {
 // While somebody else has the turn, the server gives up before the caller does: the answer is a clear no.
 func TestServerGivesUpFirst(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	s.Exec(t, "CREATE TABLE t (a int)")
 	db := open(t, settings(s, s.User, s.Password))
 	holder := s.Conn(t)
@@ -366,7 +366,7 @@ func TestServerCrash(t *testing.T) {
 
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	s.Exec(t, fiveTables)
 	p := newProxy(t, s)
 	options := settings(p.Server, s.User, s.Password)

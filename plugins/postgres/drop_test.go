@@ -10,12 +10,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"leasehold/internal/testdb"
 	"leasehold/plugins"
 )
 
 func TestDropRefusesOwnUser(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	own, password := newRole(t, s, "SUPERUSER")
 	db := open(t, settings(s, own, password))
 	for _, statements := range [][]string{nil, {`DROP ROLE "{{name}}"`}} {
@@ -29,7 +30,7 @@ func TestDropRefusesOwnUser(t *testing.T) {
 // Somebody else grants and revokes on the same tables without taking turns.
 func TestDropAmongGrants(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	s.Exec(t, fiveTables)
 	bystander, _ := newRole(t, s, "")
 	db := open(t, settings(s, s.User, s.Password))
@@ -65,7 +66,7 @@ func TestDropAmongGrants(t *testing.T) {
 // What can't be dropped loses its login and sessions all the same, and the error says what is in the way.
 func TestDropBlocked(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	closed := s.Scratch(t)
 	s.Exec(t, "CREATE TABLE foreign_table (a int)")
 	maker, password := newRole(t, s, "CREATEROLE")
@@ -132,7 +133,7 @@ func TestDropBlocked(t *testing.T) {
 // While the drop waits for its turn, the role gets rights in another database.
 func TestDropGainedRights(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	other := s.Scratch(t)
 	s.Exec(t, "CREATE TABLE t (a int)")
 	db := open(t, settings(s, s.User, s.Password))
@@ -165,7 +166,7 @@ func TestDropGainedRights(t *testing.T) {
 // Code must not come into a superuser's possession: it would run with his rights.
 func TestDropKeepsNoPower(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	db := open(t, settings(s, s.User, s.Password))
 	u := newUser(createRole, `GRANT CREATE ON SCHEMA public TO "{{name}}"`)
 	if err := db.CreateUser(t.Context(), u); err != nil {
@@ -183,7 +184,7 @@ func TestDropKeepsNoPower(t *testing.T) {
 
 func TestDropStatements(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	s.Exec(t, "CREATE TABLE log (what text)")
 	db := open(t, settings(s, s.User, s.Password))
 	create := func() plugins.User {

@@ -19,7 +19,7 @@ func commentOf(t testing.TB, s *testdb.Server, name string) string {
 // What the operator's statements say about a role stays, and the mark stands below it.
 func TestMarkBesideComment(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.Shared(t)
 	db := open(t, settings(s, s.User, s.Password))
 	for name, test := range map[string]struct{ statement, want string }{
 		"none":          {"", testMark},
@@ -57,7 +57,7 @@ func TestMarkBesideComment(t *testing.T) {
 // them: they are made all the same.
 func TestUnmarkable(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	s.Exec(t, `CREATE FUNCTION make(name text, password text) RETURNS void SECURITY DEFINER LANGUAGE plpgsql AS
 			$$BEGIN EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L', name, password); END$$;
 		CREATE FUNCTION unmake(name text) RETURNS void SECURITY DEFINER LANGUAGE plpgsql AS
@@ -89,7 +89,7 @@ func TestUnmarkable(t *testing.T) {
 // A mark that is refused for the moment alone is no reason to make the user without it.
 func TestMarkRefusedForNow(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	db := open(t, settings(s, s.User, s.Password))
 	u := newUser(createRole, `SET LOCAL default_transaction_read_only = on; SET TRANSACTION READ ONLY`)
 	u.Mark = testMark
@@ -108,7 +108,7 @@ func TestMarkRefusedForNow(t *testing.T) {
 // An ordinary user sees every role, and takes no other comment for a mark.
 func TestAccountsSeeEveryRole(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.Shared(t)
 	name, _ := newRole(t, s, "VALID UNTIL 'infinity'")
 	s.Exec(t, fmt.Sprintf("COMMENT ON ROLE %s IS 'an ordinary comment about leasehold '", name))
 	reader, password := newRole(t, s, "")

@@ -8,12 +8,10 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"leasehold/internal/secret"
 	"leasehold/internal/testdb"
@@ -22,40 +20,7 @@ import (
 	"leasehold/plugins/postgres"
 )
 
-// shared starts the server that the tests share; each works in databases of its own. Those that need none, such as the
-// fuzz targets, start none.
-var shared = sync.OnceValues(func() (*testdb.Server, error) {
-	s, stop, err := testdb.Start()
-	stopShared = stop
-	return s, err
-})
-
-var stopShared func() // nil when the server was not started
-
-func sharedServer(t testing.TB) *testdb.Server {
-	t.Helper()
-	s, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for _, stop := range []func(){stopShared, stopBench} {
-		if stop != nil {
-			stop()
-		}
-	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 const (
 	templateURL = "postgresql://{{username}}:{{password}}@%s/%s?sslmode=disable"
@@ -75,7 +40,7 @@ func settings(s *testdb.Server, user, password string) plugins.Settings {
 func TestSuiteAsSuperuser(t *testing.T) {
 	t.Parallel()
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness {
-		db := sharedServer(t).Scratch(t)
+		db := testdb.Shared(t).Scratch(t)
 		db.Exec(t, fiveTables)
 		return harness(t, db, db.User, db.Password)
 	})
@@ -84,9 +49,9 @@ func TestSuiteAsSuperuser(t *testing.T) {
 // The connection's user is what a managed service offers: it may make roles and owns the database.
 func TestSuiteAsOwner(t *testing.T) {
 	t.Parallel()
-	owner, password := newRole(t, sharedServer(t), "CREATEROLE")
+	owner, password := newRole(t, testdb.Shared(t), "CREATEROLE")
 	plugintest.Run(t, func(t *testing.T) plugintest.Harness {
-		db := sharedServer(t).Scratch(t)
+		db := testdb.Shared(t).Scratch(t)
 		db.Exec(t, "GRANT CREATE ON SCHEMA public TO "+owner+"; SET ROLE "+owner+"; "+fiveTables)
 		return harness(t, db, owner, password)
 	})

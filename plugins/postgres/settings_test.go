@@ -61,7 +61,7 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestOpenAccepts(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t)
+	s := testdb.Shared(t)
 	const odd = `p a'ss\w/o:r@d%41`
 	plain, _ := newRole(t, s, "")
 	user := "odd " + plain
@@ -109,7 +109,7 @@ func TestOpenAccepts(t *testing.T) {
 // Sessions are in UTC and carry a name; one that the URL gives stays.
 func TestSessions(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t).Scratch(t)
+	s := testdb.Shared(t).Scratch(t)
 	for query, want := range map[string]string{"": "leasehold UTC", "&application_name=mine&timezone=Europe/Rome": "mine UTC"} {
 		options := settings(s, s.User, s.Password)
 		options["connection_url"] = options["connection_url"].(string) + query
@@ -132,7 +132,7 @@ func TestSessions(t *testing.T) {
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	for idle, want := range map[string]string{"-1": "0", "1": "1"} {
-		s := sharedServer(t).Scratch(t)
+		s := testdb.Shared(t).Scratch(t)
 		options := settings(s, s.User, s.Password)
 		options["max_idle_connections"] = idle
 		db := open(t, options)

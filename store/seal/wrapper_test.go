@@ -105,30 +105,11 @@ func onSQLite(t testing.TB) place {
 	return place{dialect: func() store.Dialect { return sqlite.New(sqlite.Config{Path: path}) }}
 }
 
-// database is the PostgreSQL server of all tests that ask for it.
-var database = sync.OnceValues(func() (*testdb.Server, error) {
-	server, stop, err := testdb.Start()
-	if err == nil {
-		stopDatabase = stop
-	}
-	return server, err
-})
-
-var stopDatabase = func() {}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stopDatabase()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 func onPostgreSQL(t testing.TB) place {
 	t.Helper()
-	server, err := database()
-	if err != nil {
-		t.Fatal(err)
-	}
-	scratch := server.Scratch(t)
+	scratch := testdb.Shared(t).Scratch(t)
 	return place{shared: true, dialect: func() store.Dialect {
 		return postgres.New(postgres.Config{URL: secret.NewText(scratch.URL()), MaxConns: 4})
 	}}

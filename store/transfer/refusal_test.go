@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"leasehold/internal/testdb"
 	"leasehold/store"
 	"leasehold/store/transfer"
 )
@@ -254,7 +255,7 @@ func TestNotText(t *testing.T) {
 // TestSchemas: two stores in two schemas of one database do not disturb each other.
 func TestSchemas(t *testing.T) {
 	t.Parallel()
-	db := server.Scratch(t)
+	db := testdb.Shared(t).Scratch(t)
 	from, to := inSchema(db, "first"), inSchema(db, `second "one"`)
 	filled(t, from)
 	source := mustOpen(t, from)

@@ -25,21 +25,7 @@ import (
 	"leasehold/store/transfer"
 )
 
-// server is shared by all tests; each takes databases of its own.
-var server *testdb.Server
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var stop func()
-		var err error
-		if server, stop, err = testdb.Start(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer stop()
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
 
 // place is one database. raw runs SQL in it behind the store's back.
 type place struct {
@@ -66,7 +52,7 @@ func onSQLite(t testing.TB) place {
 }
 
 func onPostgres(t testing.TB) place {
-	return inSchema(server.Scratch(t), "")
+	return inSchema(testdb.Shared(t).Scratch(t), "")
 }
 
 func inSchema(db *testdb.Server, schema string) place {
@@ -397,7 +383,7 @@ func TestTimeGoesOn(t *testing.T) {
 	t.Parallel()
 	ahead := clock.NewFake(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC))
 	file := filepath.Join(t.TempDir(), "store.db")
-	db := server.Scratch(t)
+	db := testdb.Shared(t).Scratch(t)
 	for name, dialect := range map[string]func() store.Dialect{
 		"sqlite": func() store.Dialect { return sqlite.New(sqlite.Config{Path: file}) },
 		"postgresql": func() store.Dialect {

@@ -1,0 +1,10 @@
+package auth
+
+import (
+	"os"
+	"testing"
+
+	"leasehold/internal/testdb"
+)
+
+func TestMain(m *testing.M) { os.Exit(testdb.Main(m.Run)) }
