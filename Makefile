@@ -27,7 +27,7 @@ faults: packages ## what a cluster is put through, each fault by itself; five mi
 	$(GO) test -tags faults -count=1 -timeout=1h ./cluster
 
 soak: packages ## 10,000 random kills, and of key/values; 10,000 contested writes, 1,000 rotations under load, 100 histories, every recording on PostgreSQL, every fault; hours
-	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run='TestRandomKills|TestFailpointsOnMariaDB' ./crash
+	LEASEHOLD_KILLS=10000 $(GO) test -count=1 -timeout=24h -run='TestRandomKills|TestFailpointsOn' ./crash
 	LEASEHOLD_KV_KILLS=10000 LEASEHOLD_CAS_ROUNDS=10000 $(GO) test -count=1 -timeout=24h -run='TestKillsOfKeyValues|TestCheckAndSet' ./crash
 	LEASEHOLD_ROTATIONS=1000 $(GO) test -count=1 -timeout=24h -run=TestTwoUsersUnderLoad ./database
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history

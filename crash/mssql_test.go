@@ -11,23 +11,13 @@ import (
 
 	mssql "github.com/microsoft/go-mssqldb"
 
-	"leasehold/internal/failpoint"
 	"leasehold/plugins/mssql/tdstest"
 )
 
 // TestFailpointsOnSQLServer is TestEveryFailpoint with the stand-in for SQL Server, whose creations are transactions and whose
-// revocations are not. LEASEHOLD_KILLS, which `make soak` sets, has it run all of them.
+// revocations are not.
 func TestFailpointsOnSQLServer(t *testing.T) {
-	points := besideTheTarget
-	if os.Getenv("LEASEHOLD_KILLS") != "" {
-		points = failpoint.Points
-	}
-	for _, point := range points {
-		if !slices.Contains(failpoint.Points, point) {
-			t.Fatal("there is no point", point)
-		}
-	}
-	killAtEach(t, func(t *testing.T) *rig { return newRigOn(t, newSQLServer(t)) }, points)
+	killAtEach(t, func(t *testing.T) *rig { return newRigOn(t, newSQLServer(t)) }, besideTheTarget(t))
 }
 
 // TestRandomKillsOnSQLServer is TestRandomKills with it.

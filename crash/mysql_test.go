@@ -14,21 +14,24 @@ import (
 )
 
 // besideTheTarget are the failpoints right after the target was told something. What lies between the others is the store's.
-var besideTheTarget = []string{"lease/issue/after-create", "lease/renew/after-extend", "lease/revoke/after-drop", "database/rotate/after-alter"}
-
-// TestFailpointsOnMariaDB is TestEveryFailpoint with a database that has no transactions for users. LEASEHOLD_KILLS, which
-// `make soak` sets, has it run all of them.
-func TestFailpointsOnMariaDB(t *testing.T) {
-	points := besideTheTarget
+// LEASEHOLD_KILLS, which `make soak` sets, has it be all of them.
+func besideTheTarget(t *testing.T) []string {
+	t.Helper()
 	if os.Getenv("LEASEHOLD_KILLS") != "" {
-		points = failpoint.Points
+		return failpoint.Points
 	}
+	points := []string{"lease/issue/after-create", "lease/renew/after-extend", "lease/revoke/after-drop", "database/rotate/after-alter"}
 	for _, point := range points {
 		if !slices.Contains(failpoint.Points, point) {
 			t.Fatal("there is no point", point)
 		}
 	}
-	killAtEach(t, func(t *testing.T) *rig { return newRigOn(t, newMariaDB(t)) }, points)
+	return points
+}
+
+// TestFailpointsOnMariaDB is TestEveryFailpoint with a database that has no transactions for users.
+func TestFailpointsOnMariaDB(t *testing.T) {
+	killAtEach(t, func(t *testing.T) *rig { return newRigOn(t, newMariaDB(t)) }, besideTheTarget(t))
 }
 
 // TestRandomKillsOnMariaDB is TestRandomKills with such a database.

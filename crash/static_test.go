@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -44,9 +45,20 @@ func TestKillsOfStaticRoles(t *testing.T) {
 // TestKillsOfStaticRolesOnMariaDB does so at a database without transactions for users: each operation at one of the points.
 func TestKillsOfStaticRolesOnMariaDB(t *testing.T) {
 	t.Parallel()
-	r := newRigOn(t, newMariaDB(t))
+	killEachRotation(t, newRigOn(t, newMariaDB(t)), `CREATE USER %s IDENTIFIED BY 'first'`)
+}
+
+// TestKillsOfStaticRolesOnSQLServer does so with the stand-in for SQL Server.
+func TestKillsOfStaticRolesOnSQLServer(t *testing.T) {
+	t.Parallel()
+	killEachRotation(t, newRigOn(t, newSQLServer(t)), `CREATE LOGIN %s WITH PASSWORD = 'first'`)
+}
+
+// killEachRotation kills the server in each operation, at one of the points. create makes a user.
+func killEachRotation(t *testing.T, r *rig, create string) {
+	t.Helper()
 	for _, user := range staticUsers {
-		r.sql(`CREATE USER ` + user + ` IDENTIFIED BY 'first'`)
+		r.sql(fmt.Sprintf(create, user))
 	}
 	r.writeStatics()
 	for i, operation := range staticOperations {
