@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"leasehold/internal/failpoint"
 	"leasehold/internal/testdb"
