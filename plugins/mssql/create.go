@@ -10,6 +10,7 @@ import (
 
 	"leasehold/internal/secret"
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 // expirationFormat is what {{expiration}} looks like.
@@ -183,7 +184,7 @@ func (s *session) alteration(name string, c plugins.Change) (script, error) {
 	if len(c.Statements) > 0 {
 		return render(name, c.Password, c.Expiration, c.Statements)
 	}
-	if _, err := quote(token{text, "N''"}, "", c.Password.Reveal()); err != nil {
+	if _, err := quote(sqltext.Token{Kind: text, Text: "N''"}, "", c.Password.Reveal()); err != nil {
 		return script{}, fmt.Errorf("the password %w", err)
 	}
 	kind := "LOGIN "
@@ -196,7 +197,7 @@ func (s *session) alteration(name string, c plugins.Change) (script, error) {
 
 // script is the statements of a call, with values.
 type script struct {
-	parsed     []statement
+	parsed     []sqltext.Statement
 	statements []string
 	creates    bool // a login or user, by a statement of its own
 	commits    bool // it may begin or end transactions
@@ -205,7 +206,7 @@ type script struct {
 
 // render reads the operator's statements and fills in the values. The masks are there also beside an error.
 func render(name string, password secret.Text, expiration time.Time, items []string) (script, error) {
-	v := values{"name": name, "username": name}
+	v := sqltext.Values{"name": name, "username": name}
 	if !expiration.IsZero() {
 		v["expiration"] = expiration.UTC().Format(expirationFormat)
 	}
@@ -218,10 +219,10 @@ func render(name string, password secret.Text, expiration time.Time, items []str
 		return made, err
 	}
 	for _, one := range made.parsed {
-		words := one.words()
+		words := one.Words()
 		made.creates = made.creates || creation.MatchString(words)
 		made.commits = made.commits || commits.MatchString(words)
-		sql, err := v.fill(one)
+		sql, err := fillStatement(v, one)
 		if err != nil {
 			return made, err
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 // attempts are how often a drop begins anew when another of the same user, or a session that was just coming in, got in its way.
@@ -78,7 +79,7 @@ func renderOwn(name string, statements []string) (script, error) {
 		return made, err
 	}
 	for _, one := range made.parsed {
-		sql, err := values{"name": name, "username": name}.fill(one)
+		sql, err := fillStatement(sqltext.Values{"name": name, "username": name}, one)
 		if err != nil {
 			return made, err
 		}

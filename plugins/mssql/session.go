@@ -192,7 +192,7 @@ var (
 // prepare notes what operators' statements may leave behind.
 func (s *session) prepare(script script) {
 	for _, one := range script.parsed {
-		words := one.words()
+		words := one.Words()
 		s.dirty = s.dirty || !aboutUsers.MatchString(words)
 		s.moved = s.moved || uses.MatchString(words)
 	}

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 // An item is cut at lines that say GO, and then at the semicolons outside quotes, comments and BEGIN ... END, so that the first
@@ -22,11 +23,11 @@ var (
 )
 
 // parse reads statements as an operator writes them.
-func parse(items []string) ([]statement, error) {
-	var statements []statement
+func parse(items []string) ([]sqltext.Statement, error) {
+	var statements []sqltext.Statement
 	for _, item := range items {
 		for _, sql := range plugins.Statements(item) {
-			tokens, err := lex(sql)
+			tokens, err := lexer.Cut(sql)
 			if err != nil {
 				return nil, err
 			}
@@ -43,31 +44,31 @@ func parse(items []string) ([]statement, error) {
 }
 
 // splitBatches cuts at GO.
-func splitBatches(tokens []token) ([][]token, error) {
+func splitBatches(tokens []sqltext.Token) ([][]sqltext.Token, error) {
 	var (
-		batches [][]token
-		current []token
+		batches [][]sqltext.Token
+		current []sqltext.Token
 	)
 	for i, t := range tokens {
-		if t.kind != code {
+		if t.Kind != sqltext.Code {
 			current = append(current, t)
 			continue
 		}
 		// A line that other tokens are on is not GO alone.
-		alone := func(at []int) bool { return (at[0] > 0 || i == 0) && (at[1] < len(t.text) || i == len(tokens)-1) }
-		for _, at := range goCount.FindAllStringIndex(t.text, -1) {
+		alone := func(at []int) bool { return (at[0] > 0 || i == 0) && (at[1] < len(t.Text) || i == len(tokens)-1) }
+		for _, at := range goCount.FindAllStringIndex(t.Text, -1) {
 			if alone(at) {
 				return nil, errors.New("GO with a count is not supported in statements")
 			}
 		}
 		from := 0
-		for _, at := range goLine.FindAllStringIndex(t.text, -1) {
+		for _, at := range goLine.FindAllStringIndex(t.Text, -1) {
 			if alone(at) {
-				batches = append(batches, append(current, token{code, t.text[from:at[0]]}))
+				batches = append(batches, append(current, sqltext.Token{Kind: sqltext.Code, Text: t.Text[from:at[0]]}))
 				current, from = nil, at[1]
 			}
 		}
-		current = append(current, token{code, t.text[from:]})
+		current = append(current, sqltext.Token{Kind: sqltext.Code, Text: t.Text[from:]})
 	}
 	return append(batches, current), nil
 }
@@ -79,23 +80,23 @@ type word struct {
 	start, to int // in the token
 }
 
-func wordsOf(tokens []token) []word {
+func wordsOf(tokens []sqltext.Token) []word {
 	var words []word
 	for i, t := range tokens {
-		if t.kind == comment {
+		if t.Kind == comment {
 			continue
 		}
-		if t.kind != code {
+		if t.Kind != sqltext.Code {
 			words = append(words, word{token: i})
 			continue
 		}
 		start := -1
-		for at, r := range t.text + " " {
+		for at, r := range t.Text + " " {
 			switch {
 			case inWord(r) && start < 0:
 				start = at
 			case !inWord(r) && start >= 0:
-				words = append(words, word{strings.ToUpper(t.text[start:at]), i, start, at})
+				words = append(words, word{strings.ToUpper(t.Text[start:at]), i, start, at})
 				start = -1
 			}
 			if r == ';' {
@@ -110,7 +111,7 @@ func wordsOf(tokens []token) []word {
 var notBlocks = []string{"TRAN", "TRANSACTION", "DISTRIBUTED", "DIALOG", "CONVERSATION"}
 
 // split cuts at semicolons. They stay with the statement before them.
-func split(tokens []token) []statement {
+func split(tokens []sqltext.Token) []sqltext.Statement {
 	words := wordsOf(tokens)
 	if slices.ContainsFunc(words, func(w word) bool { return w.text == "DECLARE" }) {
 		return appendStatement(nil, tokens)
@@ -121,7 +122,7 @@ func split(tokens []token) []statement {
 		}
 		return ""
 	}
-	var statements []statement
+	var statements []sqltext.Statement
 	rest := cutter{tokens: tokens}
 	depth := 0
 	for i, w := range words {
@@ -140,7 +141,7 @@ func split(tokens []token) []statement {
 			if depth > 0 || after(i) == "ELSE" {
 				continue
 			}
-			if s := rest.upTo(w.token, w.to); routine.MatchString(s.words()) {
+			if s := rest.upTo(w.token, w.to); routine.MatchString(s.Words()) {
 				return appendStatement(statements, append(s, rest.upTo(len(tokens), 0)...))
 			} else {
 				statements = appendStatement(statements, s)
@@ -152,27 +153,27 @@ func split(tokens []token) []statement {
 
 // cutter hands out tokens from the front.
 type cutter struct {
-	tokens      []token
+	tokens      []sqltext.Token
 	token, from int
 }
 
-func (c *cutter) upTo(last, to int) statement {
-	var s statement
+func (c *cutter) upTo(last, to int) sqltext.Statement {
+	var s sqltext.Statement
 	for ; c.token < last; c.token, c.from = c.token+1, 0 {
 		t := c.tokens[c.token]
-		s = append(s, token{t.kind, t.text[c.from:]})
+		s = append(s, sqltext.Token{Kind: t.Kind, Text: t.Text[c.from:]})
 	}
 	if c.token < len(c.tokens) && to > c.from {
-		s = append(s, token{c.tokens[c.token].kind, c.tokens[c.token].text[c.from:to]})
+		s = append(s, sqltext.Token{Kind: c.tokens[c.token].Kind, Text: c.tokens[c.token].Text[c.from:to]})
 		c.from = to
 	}
 	return s
 }
 
 // appendStatement leaves out what holds no code.
-func appendStatement(statements []statement, s statement) []statement {
+func appendStatement(statements []sqltext.Statement, s sqltext.Statement) []sqltext.Statement {
 	for _, t := range s {
-		if t.kind != comment && strings.ContainsFunc(t.text, func(r rune) bool { return r != ';' && !unicode.IsSpace(r) }) {
+		if t.Kind != comment && strings.ContainsFunc(t.Text, func(r rune) bool { return r != ';' && !unicode.IsSpace(r) }) {
 			return append(statements, s)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"leasehold/internal/secret"
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 // expirationFormat is what {{expiration}} looks like.
@@ -158,7 +159,7 @@ func (s *session) alteration(name string, c plugins.Change) (script, error) {
 	if len(c.Statements) > 0 {
 		return s.render(name, c.Password, c.Expiration, c.Statements)
 	}
-	if _, err := quote(token{text, "''"}, c.Password.Reveal(), s.mode); err != nil {
+	if _, err := quote(sqltext.Token{Kind: text, Text: "''"}, c.Password.Reveal(), s.mode); err != nil {
 		return script{}, fmt.Errorf("the password %w", err)
 	}
 	accounts, usual := []account{{name, "%"}}, account{name, "%"}
@@ -200,7 +201,7 @@ func (s script) plain() (texts []string) {
 
 // render reads the operator's statements and fills in the values. The masks are there also beside an error.
 func (s *session) render(name string, password secret.Text, expiration time.Time, items []string) (script, error) {
-	v, hash := values{"name": name, "username": name}, s.hash(password)
+	v, hash := sqltext.Values{"name": name, "username": name}, s.hash(password)
 	if !expiration.IsZero() {
 		v["expiration"] = expiration.UTC().Format(expirationFormat)
 	}
@@ -216,13 +217,13 @@ func (s *session) render(name string, password secret.Text, expiration time.Time
 		return made, err
 	}
 	for _, one := range parsed {
-		made.creates = made.creates || creation.MatchString(one.words())
+		made.creates = made.creates || creation.MatchString(one.Words())
 		var r rendered
-		if r.clear, err = v.fill(one, s.mode); err != nil {
+		if r.clear, err = fillStatement(v, one, s.mode); err != nil {
 			return made, err
 		}
 		if r.sql = r.clear; hash != "" {
-			if r.sql, err = v.fill(hashesOnly(one), s.mode); err != nil {
+			if r.sql, err = fillStatement(v, hashesOnly(one), s.mode); err != nil {
 				return made, err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 // killers end a session. The latter two are for managed services, whose administrators may not use KILL on the sessions of others.
@@ -80,7 +81,7 @@ func (s *session) fillOwn(name string, statements []string) ([]string, error) {
 	}
 	var filled []string
 	for _, one := range parsed {
-		sql, err := values{"name": name, "username": name}.fill(one, s.mode)
+		sql, err := fillStatement(sqltext.Values{"name": name, "username": name}, one, s.mode)
 		if err != nil {
 			return nil, err
 		}

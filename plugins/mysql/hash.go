@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"leasehold/internal/secret"
+	"leasehold/plugins/sqltext"
 )
 
 // nativeHash is what a server stores of a password that is checked by mysql_native_password. It has no salt: it is as secret as a
@@ -20,14 +21,14 @@ var identifiedBy = regexp.MustCompile(`(?i)\bidentified\s+by\s*$`)
 
 // hashesOnly is the statement with IDENTIFIED BY PASSWORD '{{hash}}' for each IDENTIFIED BY '{{password}}'. To MariaDB the two mean the
 // same; whatever else is done with a password needs the password.
-func hashesOnly(s statement) statement {
-	changed := make(statement, len(s))
+func hashesOnly(s sqltext.Statement) sqltext.Statement {
+	changed := make(sqltext.Statement, len(s))
 	copy(changed, s)
 	for i := 1; i < len(s); i++ {
 		before, t := s[i-1], s[i]
-		if t.kind == text && t.text[1:len(t.text)-1] == "{{password}}" && before.kind == code && identifiedBy.MatchString(before.text) {
-			changed[i-1].text += " PASSWORD "
-			changed[i].text = "'{{hash}}'"
+		if t.Kind == text && t.Text[1:len(t.Text)-1] == "{{password}}" && before.Kind == sqltext.Code && identifiedBy.MatchString(before.Text) {
+			changed[i-1].Text += " PASSWORD "
+			changed[i].Text = "'{{hash}}'"
 		}
 	}
 	return changed

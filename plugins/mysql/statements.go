@@ -5,16 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
-// The operator's statements are templates. They are cut into tokens before anything is put in, so that a value is quoted as the
-// place it stands in asks for and can't change what is a statement and what is text. For values that need no quoting this is
-// the plain substitution that the wire contract describes.
-//
 // How a server reads quotes depends on the session's sql_mode, so the mode is asked for first, and statements that would
 // change it are refused.
 
@@ -37,95 +33,38 @@ func parseMode(text string) (m mode) {
 	return m
 }
 
-// kind is what a token is to the server's lexer (MySQL's documentation, "Language Structure").
-type kind int
-
+// What a token is to the server's lexer (MySQL's documentation, "Language Structure").
 const (
-	code       kind = iota // everything else: key words, bare identifiers, operators, space
-	text                   // '...', and "..." unless ANSI_QUOTES is on
-	identifier             // `...`, and "..." with ANSI_QUOTES
+	text       = sqltext.Code + 1 + iota // '...', and "..." unless ANSI_QUOTES is on
+	identifier                           // `...`, and "..." with ANSI_QUOTES
 	comment
 )
 
-type token struct {
-	kind kind
-	text string // with its delimiters
-}
-
-// statement is one statement.
-type statement []token
-
-func (s statement) String() string {
-	var b strings.Builder
-	for _, t := range s {
-		b.WriteString(t.text)
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// words is the statement without what stands in quotes and comments.
-func (s statement) words() string {
-	var b strings.Builder
-	for _, t := range s {
-		if t.kind == code {
-			b.WriteString(t.text)
-		} else {
-			b.WriteString(" ' ")
-		}
-	}
-	return strings.TrimSpace(b.String())
-}
-
 var (
-	errUnterminated = errors.New("a quote or comment in the statements does not end")
-	errConditional  = errors.New("comments that only some servers read, /*! ... */, are not supported in statements")
-	errReading      = errors.New("statements must not change sql_mode or the character set: it says how statements are read")
+	errConditional = errors.New("comments that only some servers read, /*! ... */, are not supported in statements")
+	errReading     = errors.New("statements must not change sql_mode or the character set: it says how statements are read")
 )
 
-// lex cuts SQL into tokens; joined they are the SQL again.
-func lex(sql string, m mode) ([]token, error) {
-	var tokens []token
-	start := 0 // of the code that no token holds yet
-	for i := 0; i < len(sql); {
-		end, k := i+1, code
+// lexer reads as a session of the mode does.
+func (m mode) lexer() sqltext.Lexer {
+	return func(sql string, _, i int) (sqltext.Kind, int, error) {
 		switch rest := sql[i:]; {
-		case rest[0] == '\'':
-			k, end = text, closing(sql, i, !m.noBackslashEscapes)
-		case rest[0] == '"' && m.ansiQuotes:
-			k, end = identifier, closing(sql, i, false)
-		case rest[0] == '"':
-			k, end = text, closing(sql, i, !m.noBackslashEscapes)
-		case rest[0] == '`':
-			k, end = identifier, closing(sql, i, false)
+		case rest[0] == '\'', rest[0] == '"' && !m.ansiQuotes:
+			return text, sqltext.Closing(sql, i+1, rest[0], !m.noBackslashEscapes), nil
+		case rest[0] == '"', rest[0] == '`':
+			return identifier, sqltext.Closing(sql, i+1, rest[0], false), nil
 		case rest[0] == '#', startsDashes(rest):
-			k, end = comment, len(sql)
-			if n := strings.IndexByte(rest, '\n'); n >= 0 {
-				end = i + n
-			}
+			return comment, sqltext.ClosingLine(sql, i, "\n"), nil
 		case strings.HasPrefix(rest, "/*!"), strings.HasPrefix(rest, "/*M!"):
-			return nil, errConditional
+			return 0, 0, errConditional
 		case strings.HasPrefix(rest, "/*"):
-			k, end = comment, -1
 			if n := strings.Index(rest[2:], "*/"); n >= 0 {
-				end = i + 2 + n + 2
+				return comment, i + 2 + n + 2, nil
 			}
+			return comment, -1, nil
 		}
-		if end < 0 {
-			return nil, errUnterminated
-		}
-		if k != code {
-			if i > start {
-				tokens = append(tokens, token{code, sql[start:i]})
-			}
-			tokens = append(tokens, token{k, sql[i:end]})
-			start = end
-		}
-		i = end
+		return sqltext.Code, 0, nil
 	}
-	if len(sql) > start {
-		tokens = append(tokens, token{code, sql[start:]})
-	}
-	return tokens, nil
 }
 
 // startsDashes reports whether a comment begins: two dashes and a blank or control character, or the end. 5--3 is 8.
@@ -133,31 +72,15 @@ func startsDashes(rest string) bool {
 	return strings.HasPrefix(rest, "--") && (len(rest) == 2 || rest[2] <= ' ' || rest[2] == 0x7f)
 }
 
-// closing is where the text that is quoted by sql[from] ends, -1 if it does not. A doubled quote is text.
-func closing(sql string, from int, backslash bool) int {
-	quote := sql[from]
-	for i := from + 1; i < len(sql); i++ {
-		switch {
-		case backslash && sql[i] == '\\':
-			i++
-		case sql[i] == quote && i+1 < len(sql) && sql[i+1] == quote:
-			i++
-		case sql[i] == quote:
-			return i + 1
-		}
-	}
-	return -1
-}
-
 // changesReading finds what would have the server read later statements differently.
 var changesReading = regexp.MustCompile(`(?i)\bsql_mode\b|\bcharacter_set_|\bset\s+(?:names|charset|character\s+set|char\s+set)\b`)
 
 // parse reads statements as an operator writes them, cut at the semicolons outside quotes and comments.
-func parse(items []string, m mode) ([]statement, error) {
-	var statements []statement
+func parse(items []string, m mode) ([]sqltext.Statement, error) {
+	var statements []sqltext.Statement
 	for _, item := range items {
 		for _, sql := range plugins.Statements(item) {
-			tokens, err := lex(sql, m)
+			tokens, err := m.lexer().Cut(sql)
 			if err != nil {
 				return nil, err
 			}
@@ -166,7 +89,7 @@ func parse(items []string, m mode) ([]statement, error) {
 	}
 	for _, s := range statements {
 		for _, t := range s {
-			if (t.kind == code || t.kind == identifier) && changesReading.MatchString(t.text) {
+			if (t.Kind == sqltext.Code || t.Kind == identifier) && changesReading.MatchString(t.Text) {
 				return nil, errReading
 			}
 		}
@@ -174,121 +97,65 @@ func parse(items []string, m mode) ([]statement, error) {
 	return statements, nil
 }
 
-func split(tokens []token) []statement {
+func split(tokens []sqltext.Token) []sqltext.Statement {
 	var (
-		statements []statement
-		current    statement
+		statements []sqltext.Statement
+		current    sqltext.Statement
 	)
 	for _, t := range tokens {
-		if t.kind != code {
+		if t.Kind != sqltext.Code {
 			current = append(current, t)
 			continue
 		}
 		from := 0
-		for i := range len(t.text) {
-			if t.text[i] == ';' {
-				statements = appendStatement(statements, append(current, token{code, t.text[from:i]}))
+		for i := range len(t.Text) {
+			if t.Text[i] == ';' {
+				statements = appendStatement(statements, append(current, sqltext.Token{Kind: sqltext.Code, Text: t.Text[from:i]}))
 				current, from = nil, i+1
 			}
 		}
-		current = append(current, token{code, t.text[from:]})
+		current = append(current, sqltext.Token{Kind: sqltext.Code, Text: t.Text[from:]})
 	}
 	return appendStatement(statements, current)
 }
 
 // appendStatement leaves out what holds no code: the server calls an empty statement an error.
-func appendStatement(statements []statement, s statement) []statement {
+func appendStatement(statements []sqltext.Statement, s sqltext.Statement) []sqltext.Statement {
 	for _, t := range s {
-		if t.kind != comment && strings.TrimSpace(t.text) != "" {
+		if t.Kind != comment && strings.TrimSpace(t.Text) != "" {
 			return append(statements, s)
 		}
 	}
 	return statements
 }
 
-// values are what placeholders stand for, by their names without the braces.
-type values map[string]string
-
 var placeholder = regexp.MustCompile(`\{\{(name|username|password|hash|expiration)\}\}`)
 
-// fill puts the values into one statement.
-func (v values) fill(s statement, m mode) (string, error) {
-	var b strings.Builder
-	for _, t := range s {
-		filled, err := v.fillToken(t, m)
-		if err != nil {
-			return "", err
-		}
-		b.WriteString(filled)
-	}
-	// A bare value beside other code could still have become the beginning of a quote or comment.
-	after, err := lex(b.String(), m)
-	if err != nil || !sameShape(s, after) {
-		return "", errors.New("a value would change the meaning of the statements")
-	}
-	return strings.TrimSpace(b.String()), nil
-}
-
-func (v values) fillToken(t token, m mode) (string, error) {
-	var refused error
-	filled := placeholder.ReplaceAllStringFunc(t.text, func(p string) string {
-		value, ok := v[p[2:len(p)-2]]
-		if !ok {
-			refused = fmt.Errorf("there is no value for %s here", p)
-			return p
-		}
-		quoted, err := quote(t, value, m)
-		if err != nil {
-			refused = fmt.Errorf("the value of %s %w", p, err)
-		}
-		return quoted
+// fillStatement puts the values into one statement.
+func fillStatement(v sqltext.Values, s sqltext.Statement, m mode) (string, error) {
+	filled, err := m.lexer().Fill(s, func(t sqltext.Token) (string, error) {
+		return v.Replace(t.Text, placeholder, func(_, value string) (string, error) { return quote(t, value, m) })
 	})
-	return filled, refused
+	return strings.TrimSpace(filled), err
 }
 
 // quote is the value as it has to be written inside the token.
-func quote(t token, value string, m mode) (string, error) {
+func quote(t sqltext.Token, value string, m mode) (string, error) {
 	switch {
 	case strings.ContainsRune(value, 0) || !utf8.ValidString(value):
 		return "", errors.New("holds a zero byte, or is not UTF-8")
-	case t.kind == code:
-		// Bare, it must be one word.
-		if value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-			return value, nil
-		}
-		return "", errors.New("needs quotes around it")
-	case t.kind == comment:
+	case t.Kind == sqltext.Code:
+		return sqltext.Bare(value)
+	case t.Kind == comment:
 		if strings.ContainsAny(value, "*/!\r\n") {
 			return "", errors.New("can't stand in a comment")
 		}
 		return value, nil
-	case t.kind == text && !m.noBackslashEscapes:
+	case t.Kind == text && !m.noBackslashEscapes:
 		value = strings.ReplaceAll(value, `\`, `\\`)
 	}
-	mark := t.text[:1]
+	mark := t.Text[:1]
 	return strings.ReplaceAll(value, mark, mark+mark), nil
-}
-
-// sameShape reports whether both are the same kinds in the same order, but for empty code.
-func sameShape(a, b []token) bool {
-	kinds := func(tokens []token) (kinds []kind) {
-		for _, t := range tokens {
-			if t.kind != code {
-				kinds = append(kinds, t.kind)
-			}
-		}
-		return kinds
-	}
-	x, y := kinds(a), kinds(b)
-	if len(x) != len(y) {
-		return false
-	}
-	for i := range x {
-		if x[i] != y[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // quoteName quotes an identifier or a part of an account. It is right in any mode.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"leasehold/plugins/sqltext"
 )
 
 // modes are the ways in which servers read quotes.
@@ -97,11 +99,11 @@ func TestFill(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			tokens, err := lex(test.template, modes[test.mode])
+			tokens, err := modes[test.mode].lexer().Cut(test.template)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := values{"name": test.value, "username": test.value}.fill(tokens, modes[test.mode])
+			got, err := fillStatement(sqltext.Values{"name": test.value, "username": test.value}, tokens, modes[test.mode])
 			if (err == nil) != (test.want != "") || err == nil && got != test.want {
 				t.Errorf("fill %q with %q\n got %q, %v\nwant %q", test.template, test.value, got, err, test.want)
 			}
@@ -122,7 +124,7 @@ func TestHashesOnly(t *testing.T) {
 		"CREATE USER a IDENTIFIED BY PASSWORD '{{password}}'":                              "CREATE USER a IDENTIFIED BY PASSWORD '{{password}}'",
 		"CREATE USER `identified by`'{{password}}'":                                        "CREATE USER `identified by`'{{password}}'",
 	} {
-		tokens, err := lex(template, mode{})
+		tokens, err := mode{}.lexer().Cut(template)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,11 +146,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sql string, bits uint8) {
 		m := mode{bits&1 != 0, bits&2 != 0}
-		tokens, err := lex(sql, m)
+		tokens, err := m.lexer().Cut(sql)
 		if err != nil {
 			return
 		}
-		if joined := statement(tokens).String(); joined != strings.TrimSpace(sql) {
+		if joined := sqltext.Statement(tokens).String(); joined != strings.TrimSpace(sql) {
 			t.Fatalf("tokens of %q joined: %q", sql, joined)
 		}
 		rest := sql
@@ -159,7 +161,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("split %q: piece %q is not next in %q", sql, piece, rest)
 			}
 			rest = rest[at+len(piece):]
-			again, err := lex(piece, m)
+			again, err := m.lexer().Cut(piece)
 			if err != nil {
 				t.Fatalf("split %q: piece %q: %v", sql, piece, err)
 			}
@@ -175,9 +177,9 @@ func FuzzParse(f *testing.F) {
 
 // blank reports whether there is nothing to run.
 func blank(sql string, m mode) bool {
-	tokens, err := lex(sql, m)
-	return err == nil && !slices.ContainsFunc(tokens, func(t token) bool {
-		return t.kind != comment && strings.ContainsFunc(t.text, func(r rune) bool { return r != ';' && !unicode.IsSpace(r) })
+	tokens, err := m.lexer().Cut(sql)
+	return err == nil && !slices.ContainsFunc(tokens, func(t sqltext.Token) bool {
+		return t.Kind != comment && strings.ContainsFunc(t.Text, func(r rune) bool { return r != ';' && !unicode.IsSpace(r) })
 	})
 }
 
@@ -193,15 +195,15 @@ func FuzzFill(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, template, value string, bits uint8) {
 		m := mode{bits&1 != 0, bits&2 != 0}
-		tokens, err := lex(template, m)
+		tokens, err := m.lexer().Cut(template)
 		if err != nil {
 			return
 		}
-		want, err := values{"name": "x"}.fill(tokens, m)
+		want, err := fillStatement(sqltext.Values{"name": "x"}, tokens, m)
 		if err != nil {
 			return
 		}
-		got, err := values{"name": value}.fill(tokens, m)
+		got, err := fillStatement(sqltext.Values{"name": value}, tokens, m)
 		if err == nil && skeleton(t, got, m) != skeleton(t, want, m) {
 			t.Fatalf("fill %q with %q: %q", template, value, got)
 		}
@@ -210,18 +212,18 @@ func FuzzFill(f *testing.F) {
 
 // skeleton is the SQL with its texts and words made equal.
 func skeleton(t *testing.T, sql string, m mode) string {
-	tokens, err := lex(sql, m)
+	tokens, err := m.lexer().Cut(sql)
 	if err != nil {
 		t.Fatalf("filled: %q: %v", sql, err)
 	}
 	var b strings.Builder
 	for _, token := range tokens {
-		if token.kind != code {
-			b.WriteString([]string{"", "'", "`", "/"}[token.kind])
+		if token.Kind != sqltext.Code {
+			b.WriteString([]string{"", "'", "`", "/"}[token.Kind])
 			continue
 		}
 		inWord := false
-		for _, r := range token.text {
+		for _, r := range token.Text {
 			word := r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r)
 			if !word {
 				b.WriteRune(r)

@@ -13,6 +13,7 @@ import (
 	"leasehold/internal/clock"
 	"leasehold/internal/secret"
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 const (
@@ -190,7 +191,7 @@ func (d *Database) render(ctx context.Context, c change) ([]string, secret.Text,
 	if err != nil {
 		return nil, secret.Text{}, err
 	}
-	v := values{"name": c.name, "username": c.name}
+	v := sqltext.Values{"name": c.name, "username": c.name}
 	switch {
 	case !c.expiration.IsZero():
 		v["expiration"] = c.expiration.UTC().Format(expirationFormat)
@@ -220,12 +221,12 @@ func (d *Database) render(ctx context.Context, c change) ([]string, secret.Text,
 			if !inRoles {
 				break
 			}
-			if parsed[i], err = lex(verifiersOnly(parsed[i].String())); err != nil {
+			if parsed[i], err = lexer.Cut(verifiersOnly(parsed[i].String())); err != nil {
 				return nil, secret.Text{}, err
 			}
 		}
 	}
-	filled, err := v.fillAll(parsed)
+	filled, err := fillAll(v, parsed)
 	return filled, made, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"leasehold/plugins"
+	"leasehold/plugins/sqltext"
 )
 
 const (
@@ -55,7 +56,7 @@ func (d *Database) DropUser(ctx context.Context, name string, statements []strin
 	if err != nil {
 		return d.fail(op, plugins.Permanent, err)
 	}
-	filled, err := values{"name": name, "username": name}.fillAll(parsed)
+	filled, err := fillAll(sqltext.Values{"name": name, "username": name}, parsed)
 	if err != nil {
 		return d.fail(op, plugins.Permanent, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"leasehold/plugins/sqltext"
 )
 
 func TestParse(t *testing.T) {
@@ -96,7 +98,7 @@ func TestFill(t *testing.T) {
 			if err != nil || len(parsed) != 1 {
 				t.Fatalf("parse(%q): %v, %v", test.template, parsed, err)
 			}
-			got, err := values{"name": test.value, "username": test.value}.fill(parsed[0])
+			got, err := fillStatement(sqltext.Values{"name": test.value, "username": test.value}, parsed[0])
 			if (err == nil) != (test.want != "") || err == nil && got != test.want {
 				t.Errorf("fill %q with %q\n got %q, %v\nwant %q", test.template, test.value, got, err, test.want)
 			}
@@ -116,11 +118,11 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
-		tokens, err := lex(sql)
+		tokens, err := lexer.Cut(sql)
 		if err != nil {
 			return
 		}
-		if joined := statement(tokens).String(); joined != strings.TrimSpace(sql) {
+		if joined := sqltext.Statement(tokens).String(); joined != strings.TrimSpace(sql) {
 			t.Fatalf("tokens of %q joined: %q", sql, joined)
 		}
 		rest := sql
@@ -131,7 +133,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("split %q: piece %q is not next in %q", sql, piece, rest)
 			}
 			rest = rest[at+len(piece):]
-			again, err := lex(piece)
+			again, err := lexer.Cut(piece)
 			if err != nil {
 				t.Fatalf("split %q: piece %q: %v", sql, piece, err)
 			}
@@ -161,12 +163,12 @@ func FuzzFill(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, template, value string) {
-		tokens, err := lex(template)
+		tokens, err := lexer.Cut(template)
 		if err != nil {
 			return
 		}
 		fill := func(value string) (string, bool) {
-			filled, err := values{"name": value}.fill(tokens)
+			filled, err := fillStatement(sqltext.Values{"name": value}, tokens)
 			return skeleton(t, filled), err == nil
 		}
 		want, ok := fill("x")
@@ -181,16 +183,16 @@ func FuzzFill(f *testing.F) {
 
 // skeleton is the SQL with its texts and words made equal.
 func skeleton(t *testing.T, sql string) string {
-	tokens, err := lex(sql)
+	tokens, err := lexer.Cut(sql)
 	if err != nil {
 		t.Fatalf("filled: %q: %v", sql, err)
 	}
 	var b strings.Builder
 	for _, token := range tokens {
-		switch token.kind {
-		case code:
+		switch token.Kind {
+		case sqltext.Code:
 			inWord := false
-			for _, r := range token.text {
+			for _, r := range token.Text {
 				if word := endsWord(string(r)); !word {
 					b.WriteRune(r)
 					inWord = false
@@ -200,14 +202,14 @@ func skeleton(t *testing.T, sql string) string {
 				}
 			}
 		case dollar:
-			tag := dollarTag.FindString(token.text)
-			body := token.text[len(tag) : len(token.text)-len(tag)]
-			if _, err := lex(body); err == nil {
+			tag := dollarTag.FindString(token.Text)
+			body := token.Text[len(tag) : len(token.Text)-len(tag)]
+			if _, err := lexer.Cut(body); err == nil {
 				body = skeleton(t, body)
 			}
 			b.WriteString(tag + body + tag)
 		default:
-			b.WriteString([]string{"", "'", "E'", `"`, "U", "$", "/"}[token.kind])
+			b.WriteString([]string{"", "'", "E'", `"`, "U", "$", "/"}[token.Kind])
 		}
 	}
 	return strings.TrimSpace(b.String())
