@@ -110,7 +110,11 @@ func split(tokens []sqltext.Token) []sqltext.Statement {
 		from := 0
 		for i := range len(t.Text) {
 			if t.Text[i] == ';' {
-				statements = appendStatement(statements, append(current, sqltext.Token{Kind: sqltext.Code, Text: t.Text[from:i]}))
+				end := i
+				if strings.HasSuffix(t.Text[from:i], "--") {
+					end++ // without the semicolon behind them they would begin a comment
+				}
+				statements = appendStatement(statements, append(current, sqltext.Token{Kind: sqltext.Code, Text: t.Text[from:end]}))
 				current, from = nil, i+1
 			}
 		}
