@@ -163,7 +163,7 @@ func (c *call) decide(ctx context.Context, s *snapshot) error {
 // prepare routes the request and makes what its engine sees.
 func (c *call) prepare(s *snapshot) {
 	c.inner = engine.Request{
-		ID: c.ID, Operation: c.Operation, Data: c.Data, Header: c.Header, RemoteAddr: c.RemoteAddr, RemotePort: c.RemotePort,
+		ID: c.ID, Operation: c.Operation, Data: c.Data, Query: c.Query, Header: c.Header, RemoteAddr: c.RemoteAddr, RemotePort: c.RemotePort,
 		Peer: c.Peer, WrapTTL: c.WrapTTL,
 	}
 	if c.mount, c.inner.Path = s.routes.find(c.Path); c.mount != nil {

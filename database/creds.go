@@ -32,6 +32,7 @@ type payload struct {
 	Role       string   `json:"role"`
 	User       string   `json:"user"`
 	Revocation []string `json:"revocation,omitempty"`
+	Check      bool     `json:"check,omitempty"` // the user of a role check: see check.go
 }
 
 // plan is a user to be made, before anything is written.
@@ -40,6 +41,16 @@ type plan struct {
 	name       string // of the role
 	connection *connection
 	now        time.Time
+	check      bool // the user is removed again at once: see check.go
+}
+
+// made is a user that was made, or was to be made.
+type made struct {
+	*plan
+	user     userName
+	password secret.Text
+	record   lease.Record // zero: no intent was written
+	warnings []string
 }
 
 // readCredentials makes a user by a role and hands it out on a lease.
@@ -48,25 +59,43 @@ type plan struct {
 // not allowed, no password by the policy, the database refused or did not answer), those of lease.Issue.
 // Wire: creds/:role.
 func (e *Engine) readCredentials(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	m, err := e.makeUser(ctx, r, f.Text("name"), nil)
+	if err != nil {
+		return nil, err
+	}
+	return &engine.Response{
+		Secret: &engine.Secret{
+			LeaseID: m.record.ID, Duration: m.record.ExpiresAt.Sub(m.record.IssuedAt).Truncate(time.Second), Renewable: m.record.Renewable,
+		},
+		Data:     map[string]any{"username": m.user.shown, "password": m.password.Reveal()},
+		Warnings: m.warnings,
+	}, nil
+}
+
+// makeUser makes a user on a lease by the stored role of that name, or, for a check, by the candidate for one. It begins again when
+// the connection was changed or its password rotated meanwhile.
+func (e *Engine) makeUser(ctx context.Context, r *engine.Request, name string, candidate *role) (*made, error) {
 	for attempt := 1; ; attempt++ {
-		p, err := e.plan(ctx, r.Mount.UUID, f.Text("name"))
+		p, err := e.plan(ctx, r.Mount.UUID, name, candidate)
 		if err != nil {
 			return nil, err
 		}
-		resp, err := e.issue(ctx, r, p)
+		m, err := e.issue(ctx, r, p)
 		if err == nil || attempt == issueAttempts || !e.overtaken(ctx, p.connection, err) {
-			return resp, err
+			return m, err
 		}
 	}
 }
 
 // plan reads what a user is made by.
-func (e *Engine) plan(ctx context.Context, mount, name string) (*plan, error) {
-	p := &plan{name: name}
+func (e *Engine) plan(ctx context.Context, mount, name string, candidate *role) (*plan, error) {
+	p := &plan{name: name, check: candidate != nil}
 	err := e.store.View(ctx, func(tx *store.Tx) (err error) {
-		p.now = tx.Now()
-		if p.role, _, err = findRole(tx, mount, name); err != nil || p.role == nil {
-			return err
+		p.now, p.role = tx.Now(), candidate
+		if !p.check {
+			if p.role, _, err = findRole(tx, mount, name); err != nil || p.role == nil {
+				return err
+			}
 		}
 		p.connection, err = findLive(tx, mount, p.role.Connection)
 		return err
@@ -85,7 +114,8 @@ func (e *Engine) plan(ctx context.Context, mount, name string) (*plan, error) {
 	return p, err
 }
 
-func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*engine.Response, error) {
+// issue makes the user. What it returns besides an error says how far it came; nil: no intent was written.
+func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, error) {
 	driver, err := e.driver(p.connection.settings)
 	if err != nil {
 		return nil, errs.Framed(errs.Unavailable, "error creating database object: %s", err)
@@ -93,8 +123,8 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*engine
 	if kind := p.role.Credential.Type; kind != typePassword || !slices.Contains(driver.CredentialTypes(), kind) {
 		return nil, errs.New(errs.Invalid, "unsupported credential_type: %q", kind)
 	}
-	password, err := e.password(ctx, p.role.Credential.PasswordPolicy, p.connection.settings.PasswordPolicy)
-	if err != nil {
+	m := &made{plan: p}
+	if m.password, err = e.password(ctx, p.role.Credential.PasswordPolicy, p.connection.settings.PasswordPolicy); err != nil {
 		return nil, err
 	}
 	if len(p.role.Creation) == 0 {
@@ -109,30 +139,26 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*engine
 	if caller == nil {
 		caller = &engine.Caller{}
 	}
-	name, err := pool.names.create(nameData{DisplayName: caller.DisplayName, RoleName: p.name}, p.now)
-	if err != nil {
+	if m.user, err = pool.names.create(nameData{DisplayName: caller.DisplayName, RoleName: p.name}, p.now); err != nil {
 		return nil, nameError(err)
 	}
-	if err := e.refuseTaken(ctx, pool, name); err != nil {
+	if err := e.refuseTaken(ctx, pool, m.user); err != nil {
 		return nil, err
 	}
-	intent, warnings, err := e.intent(r, p, caller, name)
+	intent, warnings, err := e.intent(r, p, caller, m.user)
 	if err != nil {
 		return nil, err
 	}
-	record, err := e.leases.Issue(ctx, intent, func(ctx context.Context, record lease.Record) error {
-		return e.create(ctx, pool, p, name, password, record)
+	m.warnings = warnings
+	active, err := e.leases.Issue(ctx, intent, func(ctx context.Context, record lease.Record) error {
+		m.record = record
+		return e.create(ctx, pool, p, m.user, m.password, record)
 	})
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	return &engine.Response{
-		Secret: &engine.Secret{
-			LeaseID: record.ID, Duration: record.ExpiresAt.Sub(record.IssuedAt).Truncate(time.Second), Renewable: record.Renewable,
-		},
-		Data:     map[string]any{"username": name.shown, "password": password.Reveal()},
-		Warnings: warnings,
-	}, nil
+	m.record = active
+	return m, nil
 }
 
 // refuseTaken looks whether the database knows a name already that is not random. It looks before the intent is written:
@@ -164,6 +190,9 @@ func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name 
 		Kind: Kind, MountUUID: r.Mount.UUID, Path: r.FullPath(), Target: p.connection.name,
 		Token: caller.LeaseParent, TTL: lifetime, Renewable: true,
 	}
+	if p.check {
+		in.Path, in.TTL, in.Renewable, warnings = r.Mount.Path+"check/"+p.name, checkTTL, false, nil
+	}
 	if caller.Type == "batch" && !caller.ExpiresAt.IsZero() { // its end is no event: the lease ends by itself
 		in.NotAfter = caller.ExpiresAt
 		in.TTL = min(in.TTL, caller.ExpiresAt.Sub(p.now).Truncate(time.Second))
@@ -172,7 +201,7 @@ func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name 
 		}
 	}
 	var err error
-	in.Payload, err = json.Marshal(payload{Role: p.name, User: name.text, Revocation: p.role.Revocation})
+	in.Payload, err = json.Marshal(payload{Role: p.name, User: name.text, Revocation: p.role.Revocation, Check: p.check})
 	if err != nil {
 		return in, nil, errors.New("encode lease payload")
 	}

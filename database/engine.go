@@ -130,6 +130,10 @@ func New(cfg Config) (*Engine, error) {
 			Help: "Configure a role: how its users are made, and for how long.",
 		},
 		&engine.Path{
+			Pattern: "check/:name", Fields: nameField, Ops: engine.Ops{engine.Update: e.checkRole},
+			Help: "Try a role: make a user by it, log in, look at its rights, renew it, and remove it again.",
+		},
+		&engine.Path{
 			Pattern: "creds/:name", Fields: nameField, Ops: engine.Ops{engine.Read: e.readCredentials},
 			Help: "Make a new user by a role.",
 		},

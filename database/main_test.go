@@ -311,13 +311,14 @@ func (d driver) Open(s plugins.Settings) (plugins.Database, error) {
 		return nil, err
 	}
 	d.hooks.set(func(h *hooks) { h.opened++; h.opens++ })
-	return &hooked{Database: db, Lister: db.(plugins.Lister), Marker: db.(plugins.Marker), hooks: d.hooks}, nil
+	return &hooked{Database: db, Lister: db.(plugins.Lister), Marker: db.(plugins.Marker), Granter: db.(plugins.Granter), hooks: d.hooks}, nil
 }
 
 type hooked struct {
 	plugins.Database
 	plugins.Lister
 	plugins.Marker
+	plugins.Granter
 	hooks *hooks
 }
 

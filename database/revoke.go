@@ -43,10 +43,11 @@ func (e *Engine) leased(ctx context.Context, r lease.Record) (l leased, err erro
 	return l, nil
 }
 
-// at is the role as far as it speaks for the connection that the user is on; nil: it is gone, or has moved away.
+// at is the role as far as it speaks for the user; nil: it is gone, has moved to another connection, or was only to be, when the user
+// was made to check it.
 func (l leased) at(target string) *role {
 	name, _, _ := strings.Cut(target, asideMark)
-	if l.role == nil || l.role.Connection != name {
+	if l.role == nil || l.role.Connection != name || l.Check {
 		return nil
 	}
 	return l.role
@@ -60,11 +61,22 @@ func (l leased) revocation(target string) []string {
 	return l.Revocation
 }
 
-// Revoke implements [lease.Revoker]: it drops the user and looks that it is gone.
+// Revoke implements [lease.Revoker]: it drops the user and looks that it is gone. The user of a role check, whose statements may be
+// wrong, goes by the plugin's own means where they do not remove it: nobody would mend statements that were not stored.
 func (e *Engine) Revoke(ctx context.Context, r lease.Record) error {
 	return e.reach(ctx, r, false, func(ctx context.Context, l leased, db plugins.Database) error {
-		return db.DropUser(ctx, l.User, l.revocation(r.Target))
+		err := db.DropUser(ctx, l.User, l.revocation(r.Target))
+		if l.Check && len(l.Revocation) > 0 && saidNo(err) {
+			err = db.DropUser(ctx, l.User, nil)
+		}
+		return err
 	})
+}
+
+// saidNo reports whether the database answered that it would not.
+func saidNo(err error) bool {
+	class := plugins.ClassOf(err)
+	return err != nil && (class == plugins.Refused || class == plugins.Permanent)
 }
 
 // errByItself says that a lease cannot be undone together with others.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ var roleFields = engine.Schema{
 	"max_ttl":               engine.Duration,
 	"credential_type":       engine.Text,
 	"credential_config":     engine.TextMap,
+	"verify":                engine.Bool, // not of the role: see check.go
 }
 
 // Kinds of rows in database_roles.
@@ -107,19 +109,27 @@ func (e *Engine) roleExists(ctx context.Context, r *engine.Request, f *engine.Fi
 }
 
 // writeRole makes a role or changes the named fields of one. Whether its connection exists and its statements make sense is
-// not checked: a role may be written before its connection.
+// not checked, since a role may be written before its connection, unless the request asks for it: see check.go.
 func (e *Engine) writeRole(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	mount, name := r.Mount.UUID, f.Text("name")
-	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		present, kind, err := findRole(tx, mount, name)
+	verify, err := verifies(r, f)
+	if err != nil {
+		return nil, err
+	}
+	var checked *report
+	var former *role
+	if verify {
+		if former, checked, err = e.checkCandidate(ctx, r, f); err != nil {
+			return nil, err
+		}
+	}
+	err = e.store.Update(ctx, func(tx *store.Tx) error {
+		present, err := roleToChange(tx, mount, name)
 		if err != nil {
 			return err
 		}
-		if kind == static {
-			return errNameTaken
-		}
-		if present == nil {
-			present = &role{Credential: credential{Type: typePassword}}
+		if verify && !reflect.DeepEqual(present, former) {
+			return errs.New(errs.Conflict, "role %q was changed while it was checked: try again", name)
 		}
 		if err := present.merge(f); err != nil {
 			return err
@@ -129,7 +139,26 @@ func (e *Engine) writeRole(ctx context.Context, r *engine.Request, f *engine.Fie
 	if err != nil {
 		return nil, fmt.Errorf("store role %q: %w", name, err)
 	}
-	return nil, nil
+	if checked == nil {
+		return nil, nil
+	}
+	resp := &engine.Response{Data: checked.shown()}
+	resp.Warn(checked.warnings()...)
+	return resp, nil
+}
+
+// roleToChange is the role of that name, or what a new one begins as.
+func roleToChange(tx *store.Tx, mount, name string) (*role, error) {
+	present, kind, err := findRole(tx, mount, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case kind == static:
+		return nil, errNameTaken
+	case present == nil:
+		return &role{Credential: credential{Type: typePassword}}, nil
+	}
+	return present, nil
 }
 
 // merge takes over the fields that were named.

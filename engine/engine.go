@@ -96,6 +96,7 @@ type Request struct {
 	Mount      Mount
 	Path       string         // below the mount, no leading slash; a list ends in "/"
 	Data       map[string]any // the decoded body, or the query of a read; numbers are json.Number
+	Query      map[string]any // the parameters in the URL of a write; policies do not look at them
 	Header     http.Header    // all of the request's headers
 	RemoteAddr string         // the client's IP address
 	RemotePort int

@@ -244,6 +244,38 @@ func TestRevokeOfUnknownLeaseIsNoError(t *testing.T) {
 	}
 }
 
+// A caller's own means end a lease as the engine's do; what they cannot do is left to the engine's.
+func TestRevokeBy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := w.issue(), w.issue()
+	err := w.leases.RevokeBy(t.Context(), first.ID, func(ctx context.Context, r lease.Record) error {
+		if got, err := w.leases.Lookup(ctx, r.ID); err != nil || got.State != lease.Revoking {
+			t.Errorf("while it is being undone: %+v, %v", got, err)
+		}
+		return w.target.Revoke(ctx, r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wantUsers("user-002")
+	if _, err := w.leases.Lookup(t.Context(), first.ID); errs.CodeOf(err) != errs.Invalid {
+		t.Errorf("lookup of a revoked lease: %v", err)
+	}
+	refusal := errs.New(errs.Unavailable, "no")
+	undo := func(context.Context, lease.Record) error { return refusal }
+	if err := w.leases.RevokeBy(t.Context(), second.ID, undo); !errors.Is(err, refusal) {
+		t.Errorf("got %v", err)
+	}
+	w.wantUsers("user-002")
+	w.clock.Advance(time.Minute) // long before its end
+	w.reap()
+	w.wantUsers()
+	if err := w.leases.RevokeBy(t.Context(), second.ID, undo); errs.CodeOf(err) != errs.Invalid {
+		t.Errorf("of a lease that is gone: %v", err)
+	}
+}
+
 func TestRefusedRevocation(t *testing.T) {
 	t.Parallel()
 	refusal := errs.New(errs.Unavailable, "division by zero")

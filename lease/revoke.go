@@ -40,6 +40,26 @@ func (m *Manager) Revoke(ctx context.Context, id string, sync bool) error {
 	return m.revokeNow(ctx, claimed[0])
 }
 
+// RevokeBy ends a lease as Revoke does with sync, but by the caller's own means, which have to have seen that what the lease stands for
+// is gone when they return nil. What fails stays with the reaper, and is undone by the lease's Revoker.
+//
+// Errors: those of undo as they are, Invalid (no such lease: somebody else has ended it).
+func (m *Manager) RevokeBy(ctx context.Context, id string, undo func(ctx context.Context, r Record) error) error {
+	claimed, err := m.claimRange(ctx, id, next(id), 1)
+	if err != nil {
+		return err
+	}
+	if len(claimed) == 0 {
+		return errs.New(errs.Invalid, "the lease was ended by somebody else")
+	}
+	c := claimed[0]
+	if err := m.undoBy(ctx, c, undo); err != nil {
+		m.putOff(ctx, c.Record, err)
+		return err
+	}
+	return m.settle(ctx, c.Record)
+}
+
 // RevokePrefix ends all leases whose ids begin with prefix and a slash, or are prefix itself. With sync every one is
 // tried; the first refusal is returned.
 //
@@ -142,6 +162,12 @@ func (m *Manager) HasTarget(tx *store.Tx, mountUUID, target string) (bool, error
 	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM leases
 		WHERE target = (SELECT seq FROM lease_targets WHERE mount = $1 AND name = $2))`, mountUUID, target).Scan(&has)
 	return has, err
+}
+
+// Has reports whether a lease is on record, also one whose creation was never finished, which [Manager.Lookup] does not tell.
+func (m *Manager) Has(tx *store.Tx, id string) (bool, error) {
+	found, err := byID(tx, id)
+	return found != nil, err
 }
 
 // claim is a row that is ours until its claim time has passed.
@@ -359,7 +385,7 @@ func (m *Manager) each(claimed []claim, work func(claim) error) error {
 	return nil
 }
 
-// undo calls the engine under its deadline. It goes on when the client hangs up.
+// undo calls the engine.
 func (m *Manager) undo(ctx context.Context, c claim) error {
 	if c.broken != nil {
 		return c.broken
@@ -368,11 +394,16 @@ func (m *Manager) undo(ctx context.Context, c claim) error {
 	if err != nil {
 		return err
 	}
+	return m.undoBy(ctx, c, revoker.Revoke)
+}
+
+// undoBy calls revoke under its deadline. It goes on when the client hangs up.
+func (m *Manager) undoBy(ctx context.Context, c claim, revoke func(ctx context.Context, r Record) error) error {
 	failpoint.Hit("lease/revoke/after-mark")
 	ctx, done := context.WithTimeoutCause(context.WithoutCancel(ctx), m.RevokeBudget, ErrUnknown)
 	defer done()
 	began := m.Store.Clock().Now()
-	err = revoker.Revoke(ctx, c.Record) // Crash: the row is claimed; it is due again when its claimant is dead.
+	err := revoke(ctx, c.Record) // Crash: the row is claimed; it is due again when its claimant is dead.
 	m.undone(c.Record, m.Store.Clock().Now().Sub(began), err)
 	if err != nil {
 		return err

@@ -74,6 +74,14 @@ type Marker interface {
 	Accounts(ctx context.Context, names []string, each func(Account)) error
 }
 
+// Granter is an optional ability: what a user may do, in words of the database, for an operator who checks a role.
+type Granter interface {
+	// Grants are lines such as GRANT SELECT ON TABLE public.orders TO "v-1", without passwords or hashes of them, sorted by the
+	// database or not at all. Where the plugin cannot see everything, a line that begins with "--" says so. A user that is not there
+	// has none.
+	Grants(ctx context.Context, name string) ([]string, error)
+}
+
 // MarkPrefix begins every mark: a plugin that has to share the place with other text finds it by that.
 const MarkPrefix = "leasehold "
 

@@ -64,6 +64,7 @@ func (x *exchange) decode() (*broker.Request, error) {
 	}
 	switch req.Operation {
 	case engine.Update, engine.Patch:
+		req.Query = queryFields(query)
 		req.Data, err = decodeBody(x.w, r, x.h.limits)
 		return req, err
 	case engine.List, engine.Scan:
