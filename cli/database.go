@@ -18,6 +18,70 @@ type reconcileOptions struct {
 	status bool
 }
 
+func databaseMountFlag(to *string) cli.Flag {
+	return &cli.StringFlag{Name: "mount", Usage: "where the secrets engine is mounted", Value: "database", Destination: to}
+}
+
+// databasePath is the path of a name below a mount's folder.
+func databasePath(mount, folder, name string) string {
+	return cleanPath(mount) + "/" + folder + "/" + cleanPath(name)
+}
+
+func (e *env) databaseConnections() *cli.Command { return e.databaseList("connections", "config") }
+func (e *env) databaseRoles() *cli.Command       { return e.databaseList("roles", "roles") }
+
+func (e *env) databaseList(name, folder string) *cli.Command {
+	var mount string
+	return e.command(leaf{
+		name: name, usage: "List the " + name,
+		flags: []cli.Flag{databaseMountFlag(&mount)},
+		run: func(ctx context.Context, _ []string) error {
+			return list(ctx, e, cleanPath(mount)+"/"+folder, nil)
+		},
+	})
+}
+
+func (e *env) databaseRotateRoot() *cli.Command {
+	var mount string
+	return e.command(leaf{
+		name: "root", args: "CONNECTION", usage: "Give the user that a connection logs in as a new password, which only the server knows",
+		min: 1, max: 1,
+		flags: []cli.Flag{databaseMountFlag(&mount)},
+		run: func(ctx context.Context, args []string) error {
+			err := e.confirm(ctx, "From then on nobody but the server knows the password of the connection's user.", args[0])
+			if err != nil {
+				return err
+			}
+			return rotateRoot(ctx, e, mount, args[0])
+		},
+	})
+}
+
+func rotateRoot(ctx context.Context, e *env, mount, connection string) error {
+	path := databasePath(mount, "rotate-root", connection)
+	resp, err := e.call(ctx, http.MethodPut, path, nil)
+	if err != nil {
+		return failed(err, "Error rotating the password of connection %s", connection)
+	}
+	return e.showAnswer(resp, "Success! Rotated the password of connection: "+connection)
+}
+
+func (e *env) databaseRotateRole() *cli.Command {
+	var mount string
+	return e.command(leaf{
+		name: "role", args: "STATIC-ROLE", usage: "Give the user of a static role a new password now",
+		min: 1, max: 1,
+		flags: []cli.Flag{databaseMountFlag(&mount)},
+		run: func(ctx context.Context, args []string) error {
+			resp, err := e.call(ctx, http.MethodPut, databasePath(mount, "rotate-role", args[0]), nil)
+			if err != nil {
+				return failed(err, "Error rotating the password of static role %s", args[0])
+			}
+			return e.showAnswer(resp, "Success! Rotated the password of static role: "+args[0])
+		},
+	})
+}
+
 func (e *env) databaseReconcile() *cli.Command {
 	var o reconcileOptions
 	return e.command(leaf{
@@ -27,7 +91,7 @@ active leases whose user is gone. Foreign are users that look like ours: they ar
 The exit code is 0 whatever is found, and 2 when an orphan could not be removed.`,
 		min: 1, max: 1,
 		flags: []cli.Flag{
-			&cli.StringFlag{Name: "mount", Usage: "where the secrets engine is mounted", Value: "database", Destination: &o.mount},
+			databaseMountFlag(&o.mount),
 			&cli.BoolFlag{Name: "remove", Usage: "drop the orphans", Destination: &o.remove},
 			&cli.BoolFlag{Name: "status", Usage: "do not compare: show what was found last, and when the next time is", Destination: &o.status},
 		},

@@ -32,6 +32,48 @@ func (e *env) askText(ctx context.Context, label string) (string, error) {
 	return e.ask(ctx, label+": ", func(f *os.File) (string, error) { return firstLine(f) })
 }
 
+// guided reports whether a person is there to be asked for what flags did not say.
+func (e *env) guided() bool { return isTerminal(e.stdin) && !e.flags.nonInteractive && !e.dryRun() }
+
+// orAsk asks for a value that was not given. Nothing typed, or nobody there, stands for the usual one; without one, a value is needed.
+func (e *env) orAsk(ctx context.Context, given, flag, label, usual string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	if e.guided() {
+		if usual != "" {
+			label += " [" + usual + "]"
+		}
+		var err error
+		if given, err = e.askText(ctx, label); err != nil {
+			return "", err
+		}
+	}
+	if given == "" {
+		given = usual
+	}
+	if given == "" {
+		return "", mistake("-%s is needed", flag)
+	}
+	return given, nil
+}
+
+// askYes asks a person; usual is the answer when nothing is typed, or nobody is there.
+func (e *env) askYes(ctx context.Context, question string, usual bool) (bool, error) {
+	if !e.guided() {
+		return usual, nil
+	}
+	choice := " [y/N]"
+	if usual {
+		choice = " [Y/n]"
+	}
+	answer, err := e.askText(ctx, question+choice)
+	if err != nil || answer == "" {
+		return usual, err
+	}
+	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes"), nil
+}
+
 // ask prompts on stderr, so that stdout holds the answer of the command alone.
 func (e *env) ask(ctx context.Context, prompt string, fromTerminal func(*os.File) (string, error)) (string, error) {
 	if e.flags.nonInteractive {

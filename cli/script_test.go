@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"leasehold/internal/secret"
 	"leasehold/internal/testdb"
 	"leasehold/server"
 	"leasehold/server/proctest"
@@ -81,9 +84,15 @@ func TestRealServer(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			host, port, err := net.SplitHostPort(db.Addr)
+			if err != nil {
+				return err
+			}
+			env.Values["database"] = db
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir + "/home", "VAULT_ADDR": "http://" + address, "VAULT_TOKEN": devRoot, "VAULT_MAX_RETRIES": "0",
 				"PATH": path(env), "PG_ADDR": db.Addr, "PG_USER": db.User, "PG_PASSWORD": db.Password, "PG_DATABASE": db.Database,
+				"PG_HOST": host, "PG_PORT": port, "GROUP": "group_" + strings.ToLower(secret.Random(secret.Base62, 12).Reveal()),
 			} {
 				env.Setenv(name, value)
 			}
@@ -165,6 +174,24 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 		}
 		if got, want := serverOf(ts).take(), ts.ReadFile(args[0]); got != want {
 			ts.Fatalf("requests:\n%s\nwant:\n%s", got, want)
+		}
+	},
+	// psql FILE runs SQL in the database as its administrator.
+	"psql": func(ts *testscript.TestScript, _ bool, args []string) {
+		c, err := ts.Value("database").(*testdb.Server).Connect(context.Background())
+		ts.Check(err)
+		defer func() { _ = c.Close(context.Background()) }()
+		_, err = c.Exec(context.Background(), ts.ReadFile(args[0]))
+		ts.Check(err)
+	},
+	// login FILE logs in by the URL in the file.
+	"login": func(ts *testscript.TestScript, neg bool, args []string) {
+		c, err := pgx.Connect(context.Background(), strings.TrimSpace(ts.ReadFile(args[0])))
+		if err == nil {
+			_ = c.Close(context.Background())
+		}
+		if (err != nil) != neg {
+			ts.Fatalf("log in: %v", err)
 		}
 	},
 	// forget drops the requests so far.

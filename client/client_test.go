@@ -165,7 +165,7 @@ func TestErrors(t *testing.T) {
 		{"refusal", 400, `{"errors":["a","b"]}`, &client.Error{StatusCode: 400, Errors: []string{"a", "b"}}},
 		{"not found", 404, `{"errors":[]}`, &client.Error{StatusCode: 404, Errors: []string{}}},
 		{"not found with data", 404, `{"request_id":"r","data":{"metadata":{}}}`, nil},
-		{"refusal with data", 403, `{"errors":["x"],"data":{"y":1}}`, &client.Error{StatusCode: 403, Errors: []string{"x"}}},
+		{"refusal with data", 403, `{"errors":["x"],"data":{"y":1}}`, &client.Error{StatusCode: 403, Errors: []string{"x"}, Data: []byte(`{"y":1}`)}},
 		{"from a proxy", 502, "<html>", &client.Error{StatusCode: 502, Raw: "<html>"}},
 		{"empty", 400, "", &client.Error{StatusCode: 400}},
 	} {

@@ -92,6 +92,7 @@ type Error struct {
 	URL        string   // without parameters, but for list=true
 	StatusCode int      // HTTP status
 	Errors     []string // the server's texts, in its order; may be empty
+	Data       []byte   // what the server answers beside them, as JSON; nil: nothing
 	Raw        string   // the body when it is not the API's own form, as from a proxy
 }
 
@@ -123,11 +124,12 @@ func read(r Request, req *http.Request, answer *http.Response, raw []byte) (*Res
 	}
 	refusal := &Error{Method: req.Method, URL: shown(req.URL, r.Method == "LIST"), StatusCode: answer.StatusCode}
 	var body struct {
-		Errors *[]string `json:"errors"`
+		Errors *[]string       `json:"errors"`
+		Data   json.RawMessage `json:"data"`
 	}
 	switch err := json.Unmarshal(raw, &body); {
 	case err == nil && body.Errors != nil:
-		refusal.Errors = *body.Errors
+		refusal.Errors, refusal.Data = *body.Errors, body.Data
 	case answer.StatusCode == http.StatusNotFound && !resp.Empty():
 		return resp, nil
 	default:

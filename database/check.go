@@ -241,9 +241,9 @@ func (e *Engine) tryUser(ctx context.Context, found *report, m *made) {
 		found.note(stepGrants, "not listed: the plugin does not tell them", nil)
 	case all > maxGrants:
 		found.grants = append(found.grants[:maxGrants], fmt.Sprintf("-- and %d more", all-maxGrants))
-		found.note(stepGrants, fmt.Sprintf("%d lines, %d of them listed", all, maxGrants), err)
+		found.note(stepGrants, fmt.Sprintf("%d told, %d of them listed", all, maxGrants), err)
 	default:
-		found.note(stepGrants, fmt.Sprintf("%d lines", all), err)
+		found.note(stepGrants, fmt.Sprintf("%d told", all), err)
 	}
 
 	found.note(stepRenew, "the user can be renewed", e.call(ctx, m.connection, true, func(ctx context.Context, db plugins.Database) error {

@@ -367,3 +367,20 @@ func TestCustomHeaders(t *testing.T) {
 		}
 	}
 }
+
+// A write's URL may ask for a check; of other parameters there nothing is said.
+func TestQueryOfWrites(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{InMemory: true})
+	role := map[string]any{"db_name": "none", "creation_statements": "CREATE ROLE"}
+	run(t, s, []exchange{
+		{name: "mount", method: "POST", path: "/v1/sys/mounts/database", token: "root", body: map[string]any{"type": "database"}, status: 204},
+		{name: "another parameter", method: "POST", path: "/v1/database/roles/app?other=true", token: "root", body: role, status: 204},
+		{name: "no check", method: "POST", path: "/v1/database/roles/app?verify=false", token: "root", body: role, status: 204},
+		{name: "a check", method: "POST", path: "/v1/database/roles/new?verify=true", token: "root", body: role, status: 400, want: `"steps":[{"ok":false,"step":"create",`},
+		{name: "not stored", method: "GET", path: "/v1/database/roles/new", token: "root", status: 404, want: empty},
+		{name: "not a truth value", method: "POST", path: "/v1/database/roles/new?verify=x", token: "root", body: role, status: 400, want: "verify"},
+		{name: "a secret is not a parameter", method: "POST", path: "/v1/cubbyhole/x?verify=true", token: "root", body: map[string]any{"a": "b"}, status: 204},
+		{name: "as it was written", method: "GET", path: "/v1/cubbyhole/x", token: "root", status: 200, want: `"data":{"a":"b"}`},
+	})
+}
