@@ -31,6 +31,11 @@
 // leases, when a request asks for it and now and then by itself: reconcile.go. A user that no lease names is dropped only when a
 // request says so. What keeps that from ever meeting a living user is written in reconcile_compare.go.
 //
+// # Checking roles
+//
+// A role is tried on its database with a user that is removed again at once: check.go. That user has a lease like any other, so that a
+// crash in between, or a removal that fails, is the reaper's affair.
+//
 // # Retired connections
 //
 // A deleted connection that leases still need is hidden at once, and its leases are due at once. Its row stays, retired,
