@@ -71,6 +71,7 @@ func settle(r *rig) *estate {
 	e.cubby = r.token("", map[string]any{"policies": []string{"app"}, "ttl": "2h"})
 	r.as(e.cubby, http.MethodPut, "cubbyhole/own", map[string]any{"value": "mine"})
 
+	r.root(http.MethodPost, "database/config/pg", map[string]any{"rotation_period": "8760h"})
 	e.kept, e.prolonged = r.mustIssue(), r.mustIssue()
 	r.sql(`CREATE ROLE billing LOGIN PASSWORD 'first'`)
 	r.root(http.MethodPost, "database/static-roles/billing", map[string]any{"db_name": "pg", "username": "billing", "rotation_period": "24h"})

@@ -66,11 +66,10 @@ func (r *report) note(name, done string, err error) {
 
 // tell is what a client may hear of an error.
 func (r *report) tell(err error) string {
-	if shown := errs.From(err); shown != nil {
-		return shown.Text
+	if errs.From(err) == nil {
+		r.log.Error("a step of a role check could not be taken", "role", r.role, "error", err)
 	}
-	r.log.Error("a step of a role check could not be taken", "role", r.role, "error", err)
-	return "an internal error: the server's log tells more"
+	return told(err)
 }
 
 func (r *report) failed(which func(name string) bool) (failed []step) {

@@ -23,6 +23,7 @@ type settings struct {
 	AllowedRoles           []string         `json:"allowed_roles"`
 	RootRotationStatements []string         `json:"root_rotation_statements"`
 	PasswordPolicy         string           `json:"password_policy"`
+	Rotation               rootRhythm       `json:"rotation,omitzero"` // of the connection's own password
 }
 
 // connection is a row of database_connections.

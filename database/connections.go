@@ -17,13 +17,17 @@ import (
 
 // connectionFields are the engine's own fields of config/:name; all others are the plugin's.
 var connectionFields = engine.Schema{
-	"name":                     engine.Text,
-	"plugin_name":              engine.Text,
-	"plugin_version":           engine.Text,
-	"verify_connection":        engine.Bool,
-	"allowed_roles":            engine.CommaList,
-	"root_rotation_statements": engine.TextList,
-	"password_policy":          engine.Text,
+	"name":                       engine.Text,
+	"plugin_name":                engine.Text,
+	"plugin_version":             engine.Text,
+	"verify_connection":          engine.Bool,
+	"allowed_roles":              engine.CommaList,
+	"root_rotation_statements":   engine.TextList,
+	"password_policy":            engine.Text,
+	"rotation_period":            engine.Duration,
+	"rotation_schedule":          engine.Text,
+	"rotation_window":            engine.Duration,
+	"disable_automated_rotation": engine.Bool,
 }
 
 // secretSettings are settings that an answer never holds.
@@ -56,6 +60,11 @@ func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, f *engi
 	}
 	if _, err := next.settings.schedule(); err != nil {
 		return nil, err
+	}
+	if next.settings.Rotation.on() {
+		if err := next.settings.rotatable(); err != nil {
+			return nil, errs.New(errs.Invalid, "the password cannot be rotated by itself: %s", told(err))
+		}
 	}
 	verified := f.BoolOr("verify_connection", true)
 	if err := e.try(ctx, next.settings, verified); err != nil {
@@ -98,7 +107,7 @@ func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged boo
 		if err != nil {
 			return err
 		}
-		return scheduleTx(tx, c)
+		return errors.Join(scheduleTx(tx, c), scheduleRootTx(tx, c))
 	})
 	if err != nil {
 		return false, fmt.Errorf("store connection %q: %w", c.name, err)
@@ -126,6 +135,9 @@ func (s *settings) merge(f *engine.Fields) error {
 	}
 	if f.Has("password_policy") {
 		s.PasswordPolicy = f.Text("password_policy")
+	}
+	if err := s.Rotation.merge(f); err != nil {
+		return err
 	}
 	details := maps.Clone(s.Details)
 	if details == nil {
@@ -196,14 +208,18 @@ func (e *Engine) readConnection(ctx context.Context, r *engine.Request, f *engin
 	if url, ok := details["connection_url"].(string); ok {
 		details["connection_url"], _ = withoutPassword(url)
 	}
-	return &engine.Response{Data: map[string]any{
+	data := map[string]any{
 		"plugin_name":                        c.settings.PluginName,
 		"plugin_version":                     "",
 		"connection_details":                 map[string]any(details),
 		"allowed_roles":                      list(c.settings.AllowedRoles),
 		"root_credentials_rotate_statements": list(c.settings.RootRotationStatements),
 		"password_policy":                    c.settings.PasswordPolicy,
-	}}, nil
+	}
+	if err := e.showRotation(ctx, c, data); err != nil {
+		return nil, fmt.Errorf("read the rotation of connection %q: %w", c.name, err)
+	}
+	return &engine.Response{Data: data}, nil
 }
 
 // list is never null on the wire.

@@ -10,6 +10,7 @@
 //     password of the connection's own user while it is being rotated.
 //   - database_roles: one row for each role.
 //   - database_rotations: one row for each static role: its user's passwords, sealed, and when the next one is due.
+//   - database_root_rotations: one row for each connection whose own password is rotated by itself: root_duty.go.
 //   - database_reconciles: one row for each live connection: when it is to be reconciled next, and what was found last.
 //
 // A row is known by its mount's UUID and its name, "UUID/name"; its sealed cells are bound to that.

@@ -167,6 +167,9 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 			return err
 		}
 		// '0' follows '/'.
+		if _, err := tx.Exec(`DELETE FROM database_root_rotations WHERE id > $1 AND id < $2`, id(m.UUID, ""), m.UUID+"0"); err != nil {
+			return err
+		}
 		_, err := tx.Exec(`DELETE FROM database_reconciles WHERE id > $1 AND id < $2`, id(m.UUID, ""), m.UUID+"0")
 		return err
 	})
@@ -178,9 +181,9 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 }
 
 // RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, and begins to rotate static roles
-// and to reconcile connections that are due. It costs an index look-up for each connection when there is nothing to do.
+// and connections' own passwords, and to reconcile connections, that are due. It costs an index look-up for each connection when there is nothing to do.
 func (e *Engine) RunOnce(ctx context.Context) error {
-	return errors.Join(e.removeRetired(ctx), e.rotateDue(ctx), e.reconcileDue(ctx))
+	return errors.Join(e.removeRetired(ctx), e.rotateDue(ctx), e.rotateRootsDue(ctx), e.reconcileDue(ctx))
 }
 
 // Wait returns when what RunOnce has begun is over.

@@ -96,5 +96,23 @@ func Migrations() []store.Migration {
 			{Table: "database_rotations", Column: "staged", KeyColumn: "id"},
 			{Table: "database_rotations", Column: "failure", KeyColumn: "id"},
 		},
+	}, {
+		// One row for each connection whose own password is rotated by itself; root_duty.go.
+		Package: "database",
+		Version: 4,
+		SQL: []string{
+			`CREATE TABLE database_root_rotations (
+				id TEXT NOT NULL PRIMARY KEY,
+				rhythm TEXT NOT NULL,
+				version BIGINT NOT NULL,
+				planned_at BIGINT NOT NULL,
+				due_at BIGINT NOT NULL,
+				rotated_at BIGINT NOT NULL,
+				attempts BIGINT NOT NULL,
+				failure BYTES
+			) STRICT`,
+			`CREATE INDEX database_root_rotations_due ON database_root_rotations (due_at)`,
+		},
+		Sealed: []store.SealedColumn{{Table: "database_root_rotations", Column: "failure", KeyColumn: "id"}},
 	}}
 }

@@ -51,8 +51,11 @@ func scheduleTx(tx *store.Tx, c *connection) error {
 	return err
 }
 
-// unscheduleTx forgets a connection.
+// unscheduleTx forgets what is planned for a connection.
 func unscheduleTx(tx *store.Tx, id string) error {
+	if _, err := tx.Exec(`DELETE FROM database_root_rotations WHERE id = $1`, id); err != nil {
+		return err
+	}
 	_, err := tx.Exec(`DELETE FROM database_reconciles WHERE id = $1`, id)
 	return err
 }

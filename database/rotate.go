@@ -24,31 +24,48 @@ func errRotating(name string) error {
 	return errs.New(errs.Conflict, "the root credentials of connection %q are being rotated: try again in a moment", name)
 }
 
-// rotateRoot changes the password of the user that the connection logs in as. The package comment draws the states.
+// rotateRoot changes the password of the user that the connection logs in as, now.
+//
+// Errors: those of rotateRootOf. Wire: rotate-root/:name.
+func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
+	return nil, e.rotateRootOf(ctx, r.Mount.UUID, f.Text("name"))
+}
+
+// rotateRootOf changes the password of the user that a connection logs in as, and plans the next time where it is changed by itself.
+// The package comment draws the states.
 //
 // Errors: Unavailable (no such connection, nothing to rotate, the database refused or did not answer), Conflict (another
-// rotation is under way). Wire: rotate-root/:name.
-func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
-	c, _, err := e.mustFind(ctx, r.Mount.UUID, f.Text("name"))
+// rotation is under way).
+func (e *Engine) rotateRootOf(ctx context.Context, mount, name string) error {
+	c, _, err := e.mustFind(ctx, mount, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.settings.rotatable(); err != nil {
-		return nil, err
+		return err
 	}
 	if c, err = e.settle(ctx, c); err != nil { // a rotation before this one may have died half-way
-		return nil, err
+		return err
 	}
+	if err := e.changeRoot(ctx, c); err != nil {
+		return err
+	}
+	e.rootRotated(context.WithoutCancel(ctx), c)
+	return nil
+}
+
+// changeRoot is the rotation of a connection that is settled.
+func (e *Engine) changeRoot(ctx context.Context, c *connection) error {
 	next, err := e.password(ctx, c.settings.PasswordPolicy)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	work := context.WithoutCancel(ctx) // a client that hangs up must not leave it half done
 	// The time for the ALTER begins before others learn of it, and not when this process, which may have been stopped, comes to it.
 	budget, release := context.WithTimeoutCause(work, e.timeout, errSlow)
 	defer release()
 	if c, err = e.stage(ctx, c, next); err != nil {
-		return nil, err
+		return err
 	}
 	// Crash: both passwords are in the row from here on until the commit; whoever uses the connection next settles it.
 	failpoint.Hit("database/rotate/after-stage")
@@ -58,31 +75,31 @@ func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, f *engine.Fi
 	if err := e.alterRoot(altering, c); err != nil {
 		answered := !errors.Is(err, lease.ErrUnknown)
 		if settled, failed := e.resolve(work, c, answered); failed != nil || settled.settings.text("password") != next.Reveal() {
-			return nil, err
+			return err
 		}
-		return nil, nil // the answer was lost, but the database has the next password
+		return nil // the answer was lost, but the database has the next password
 	}
 	failpoint.Hit("database/rotate/after-alter")
 	// Statements of the operator's own may say yes and change nothing, or another user.
 	if refused := e.logIn(work, c.settings.with(next)); refused != nil {
 		settled, err := e.resolve(work, c, true)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch settled.settings.text("password") {
 		case next.Reveal():
-			return nil, nil
+			return nil
 		case c.settings.text("password"):
-			return nil, errs.Framed(errs.Unavailable, "the root rotation's statements ran, but the new password does not log in, and the old one stays: "+
+			return errs.Framed(errs.Unavailable, "the root rotation's statements ran, but the new password does not log in, and the old one stays: "+
 				"have root_rotation_statements set {{password}} for {{username}}").Because(refused)
 		}
-		return nil, errs.New(errs.Conflict, "another rotation of connection %q has overtaken this one", c.name)
+		return errs.New(errs.Conflict, "another rotation of connection %q has overtaken this one", c.name)
 	}
 	if _, err := e.adopt(work, c); err != nil {
-		return nil, err
+		return err
 	}
 	failpoint.Hit("database/rotate/after-commit")
-	return nil, nil
+	return nil
 }
 
 // rotatable refuses what a rotation would lock out.

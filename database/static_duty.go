@@ -23,11 +23,11 @@ const (
 	rotationWorkers = 4
 )
 
-// turns are the connections whose static roles this node rotates now, and those that it could not reach. There is at most one
-// entry for each connection.
+// turns are the connections whose static roles, or own passwords, this node rotates now, and those that it could not reach. There are at
+// most two entries for each connection.
 type turns struct {
 	mu     sync.Mutex
-	busy   map[string]context.CancelFunc // ends the work, by connection id; guarded by mu
+	busy   map[string]context.CancelFunc // ends the work, by connection id, after rootTurn where it is about its own password; guarded by mu
 	parked map[string]parked             // guarded by mu
 	work   sync.WaitGroup
 }
