@@ -245,6 +245,9 @@ func (e *Engine) open(s settings, into *pool) error {
 	if err != nil {
 		return err
 	}
+	if _, namer := db.(plugins.Namer); namer && !names.random { // such a plugin may overwrite a user that is there already
+		return errors.Join(fmt.Errorf("invalid username template: this plugin needs names with at least %d random characters", enoughRandom), db.Close())
+	}
 	into.db, into.names, into.gate, into.breaker = db, names, newGate(db.MaxOpen()), &breaker{clock: e.clock}
 	return nil
 }
