@@ -72,7 +72,7 @@ func (e *Engine) Revoke(ctx context.Context, r lease.Record) error {
 		if namer, ok := db.(plugins.Namer); l.Guess && ok && answered && !namer.Obeys(l.User) {
 			return &plugins.Error{Op: "drop user", Class: plugins.Refused, Err: fmt.Errorf(
 				"the answer of the plugin that was to make the user %q at %s was lost, and it may have called it otherwise: "+
-					"look for a user with a part of that name in the database, drop it, and then forget this lease with revoke-force",
+					"look for a user with a part of that name in the database, drop it, and then forget this lease with revoke-force and its id",
 				l.User, r.IssuedAt.UTC().Format(time.RFC3339))}
 		}
 		return err
