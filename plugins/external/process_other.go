@@ -2,7 +2,10 @@
 
 package external
 
-import "os/exec"
+import (
+	"io/fs"
+	"os/exec"
+)
 
 // dieWithUs does nothing: other systems do not end a program whose parent was killed.
 func dieWithUs(*exec.Cmd) {}
@@ -13,3 +16,6 @@ func strike(cmd *exec.Cmd) {
 		_ = cmd.Process.Kill() // it fails when it has ended
 	}
 }
+
+// ours takes the mode's word for it.
+func ours(fs.FileInfo) bool { return true }
