@@ -55,6 +55,7 @@ type parts struct {
 	database  *database.Engine
 	transit   *transit.Engine
 	engines   map[string]engine.Engine // by type of mount
+	methods   map[string]engine.Engine // by type of auth method
 	catalog   *catalog
 	tokenWork chan struct{} // receives when tokens made something due
 }
@@ -228,13 +229,14 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		database.Kind: p.database, kvcompat.Kind: keyValues, kvcompat.OldKind: keyValues, kvcompat.CubbyholeKind: cubbyhole,
 		transit.Kind: p.transit,
 	}
+	p.methods = map[string]engine.Engine{"token": tokenEngine}
 	p.broker, err = broker.New(broker.Config{
 		Store:       p.store,
 		Barrier:     barrier,
 		Tokens:      tokens,
 		Leases:      p.leases,
 		Engines:     p.engines,
-		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
+		AuthMethods: p.methods,
 		Cubbyhole:   cubbyhole,
 		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, p.process(levels, opts.Version)) },
 		DefaultTTL:  cfg.DefaultLeaseTTL,

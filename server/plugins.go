@@ -66,7 +66,7 @@ func (p *parts) plugins(version string) sys.Plugins {
 	secrets = slices.DeleteFunc(secrets, func(kind string) bool { return kind == database.Kind || kind == kvcompat.CubbyholeKind })
 	return sys.Plugins{
 		BuiltIn: map[string][]string{
-			"auth": {"token"}, database.Kind: slices.Sorted(maps.Keys(drivers)), "secret": slices.Sorted(slices.Values(secrets)),
+			"auth": slices.Sorted(maps.Keys(p.methods)), database.Kind: slices.Sorted(maps.Keys(drivers)), "secret": slices.Sorted(slices.Values(secrets)),
 		},
 		Version: version,
 		Check: func(command string) error {
