@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,9 +50,6 @@ func serve(manners string) {
 		config.VersionedPlugins = map[int]plugin.PluginSet{4: config.VersionedPlugins[5]}
 	case "exits":
 		os.Exit(3)
-	case "says nothing":
-		signal.Ignore(syscall.SIGTERM)
-		select {}
 	case "says nonsense":
 		fmt.Println("canary-environment and nonsense")
 		time.Sleep(time.Minute)
