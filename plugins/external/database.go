@@ -96,7 +96,10 @@ func (d *database) CreateNamed(ctx context.Context, u plugins.User) (name string
 	if problem := unusable(name); problem != "" {
 		return "", &plugins.Error{Op: "create user", Class: plugins.Unknown, Err: errors.New("the plugin made a user and answered with " + problem)}
 	}
-	d.naming.note(u.Name, name)
+	if d.naming.note(u.Name, name) {
+		d.driver.Log.Warn("a plugin does not call its users as it is told: a user whose making is interrupted at the wrong moment has to be looked for by hand; "+
+			"a username_template in its letter case, or shorter, may help", "plugin", d.driver.Name, "told", u.Name, "called", name)
+	}
 	return name, nil
 }
 

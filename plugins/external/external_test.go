@@ -170,6 +170,9 @@ func TestOwnNames(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	failed(t, o.CreateUser(t.Context(), user("V_TWO")), plugins.Unknown, "instead of")
+	if got := strings.Count(o.log.String(), "does not call its users as it is told"); got != 1 {
+		t.Errorf("the log tells %d times of it", got)
+	}
 }
 
 func TestAnswers(t *testing.T) {

@@ -12,13 +12,14 @@ type naming struct {
 	stubborn bool          // a name was not taken over; guarded by mu
 }
 
-// note records what became of a name.
-func (n *naming) note(asked, given string) {
+// note records what became of a name. It reports whether this is the first that was not taken over.
+func (n *naming) note(asked, given string) (news bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if asked != given {
+		news = !n.stubborn
 		n.stubborn = true
-		return
+		return news
 	}
 	n.length = max(n.length, len(asked))
 	if n.kinds == nil {
@@ -27,6 +28,7 @@ func (n *naming) note(asked, given string) {
 	for _, r := range asked {
 		n.kinds[kind(r)] = true
 	}
+	return false
 }
 
 // covers reports whether the plugin is known to use this name.
