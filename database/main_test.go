@@ -53,6 +53,9 @@ type world struct {
 	timeout time.Duration             // the engine's CreateTimeout
 	number  int64                     // of the engine's node
 	drivers map[string]plugins.Driver // beside PostgreSQL's and MySQL's
+
+	external   func(name, version string) plugins.Driver // nil: nothing is registered
+	registered func(ctx context.Context, name, version string) (bool, error)
 }
 
 func newWorld(t *testing.T) *world {
@@ -102,7 +105,7 @@ func (w *world) start() {
 	maps.Copy(drivers, w.drivers)
 	e, err := database.New(database.Config{
 		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout, Node: func() int64 { return w.number },
-		Drivers: drivers,
+		Drivers: drivers, External: w.external, Registered: w.registered,
 		PasswordPolicy: func(_ context.Context, name string) (func() (secret.Text, error), error) {
 			w.hooks.mu.Lock()
 			hook := w.hooks.policy
