@@ -113,10 +113,11 @@ func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 // eventually polls for what another process does in its own time.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
+		<-time.After(10 * time.Millisecond)
 	}
 }
 

@@ -52,10 +52,10 @@ func serve(manners string) {
 		os.Exit(3)
 	case "says nonsense":
 		fmt.Println("canary-environment and nonsense")
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute) // it is killed before
 	case "never accepts":
 		fmt.Println("1|5|unix|/nowhere/at/all|grpc|")
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute) // it is killed before
 	}
 	plugin.Serve(config)
 }
