@@ -22,6 +22,7 @@ const (
 	SettingAuditedHeader Setting = "audited-header"
 	SettingPassword      Setting = "password-policy"
 	SettingRotation      Setting = "rotation"
+	SettingPlugin        Setting = "plugin"
 	settingCluster       Setting = "cluster"
 )
 
@@ -38,6 +39,17 @@ type UIHeader struct{ Values []string }
 
 // AuditedHeader is a request header that audit entries carry.
 type AuditedHeader struct{ Hash bool }
+
+// Plugin is a program that was registered: one of its versions. It is named [PluginName].
+type Plugin struct {
+	Command string   // below the server's directory of plugins
+	Args    []string // may be nil
+	Env     []string // NAME=value; may hold secrets, and is never shown
+	SHA256  string   // of the program, in hexadecimal
+}
+
+// PluginName is what a registered plugin's setting is named: kind such as "database", and version may be empty.
+func PluginName(kind, name, version string) string { return kind + "/" + name + "/" + version }
 
 // Rotation is when a data key is added by itself. Interval 0: never. MaxOperations is kept and shown: keys of the
 // suite in use do not wear out.

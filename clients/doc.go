@@ -1,2 +1,2 @@
-// Package clients runs clients that people use, unchanged, against the real server.
+// Package clients runs clients and plugins that people use, unchanged, with the real server.
 package clients

@@ -19,7 +19,8 @@ import (
 // settings are what an operator wrote about a connection; sealed in its row.
 type settings struct {
 	PluginName             string           `json:"plugin_name"`
-	Details                plugins.Settings `json:"details"` // the plugin's own, as sent, the password included
+	PluginVersion          string           `json:"plugin_version,omitempty"` // of a registered plugin; empty: it has none
+	Details                plugins.Settings `json:"details"`                  // the plugin's own, as sent, the password included
 	AllowedRoles           []string         `json:"allowed_roles"`
 	RootRotationStatements []string         `json:"root_rotation_statements"`
 	PasswordPolicy         string           `json:"password_policy"`
@@ -137,26 +138,30 @@ func (e *Engine) retired(ctx context.Context) ([]*connection, error) {
 }
 
 func (e *Engine) queryConnections(ctx context.Context, where string, args ...any) (found []*connection, err error) {
-	err = e.store.View(ctx, func(tx *store.Tx) error {
-		found = nil
-		rows, err := tx.Query(`SELECT `+connectionColumns+` FROM database_connections WHERE `+where, args...)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			c, err := scanConnection(tx, rows)
-			if err != nil {
-				return err
-			}
-			found = append(found, c)
-		}
-		return rows.Err()
+	err = e.store.View(ctx, func(tx *store.Tx) (err error) {
+		found, err = connections(tx, where, args...)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read connections: %w", err)
 	}
 	return found, nil
+}
+
+func connections(tx *store.Tx, where string, args ...any) (found []*connection, err error) {
+	rows, err := tx.Query(`SELECT `+connectionColumns+` FROM database_connections WHERE `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		c, err := scanConnection(tx, rows)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, c)
+	}
+	return found, rows.Err()
 }
 
 // insert stores a connection, in the place of a retired one if there is one.
@@ -219,15 +224,6 @@ func (s settings) allows(role string) bool {
 	return false
 }
 
-// driver is the plugin of the settings.
-func (e *Engine) driver(s settings) (plugins.Driver, error) {
-	driver := e.drivers[s.PluginName]
-	if driver == nil {
-		return nil, fmt.Errorf("unable to look up the plugin: plugin not found in the catalog: %s", s.PluginName)
-	}
-	return driver, nil
-}
-
 // open prepares a pool by the settings and contacts nobody. Its errors are safe to show.
 func (e *Engine) open(s settings, into *pool) error {
 	driver, err := e.driver(s)
@@ -245,6 +241,9 @@ func (e *Engine) open(s settings, into *pool) error {
 	db, err := driver.Open(s.Details)
 	if err != nil {
 		return err
+	}
+	if _, namer := db.(plugins.Namer); namer && !names.random { // such a plugin may overwrite a user that is there already
+		return errors.Join(fmt.Errorf("invalid username template: this plugin needs names with at least %d random characters", enoughRandom), db.Close())
 	}
 	into.db, into.names, into.gate, into.breaker = db, names, newGate(db.MaxOpen()), &breaker{clock: e.clock}
 	return nil

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
-	"strings"
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
@@ -118,14 +116,18 @@ func (e *Engine) save(ctx context.Context, c *connection, exists, dropStaged boo
 
 // merge takes over the fields that were named.
 func (s *settings) merge(f *engine.Fields) error {
-	if f.Has("plugin_name") {
-		s.PluginName = f.Text("plugin_name")
+	if f.Has("plugin_name") && f.Text("plugin_name") != s.PluginName {
+		s.PluginName, s.PluginVersion = f.Text("plugin_name"), ""
 	}
 	if s.PluginName == "" {
 		return errs.New(errs.Invalid, "empty plugin name")
 	}
-	if err := builtIn(s.PluginName, f.Text("plugin_version")); err != nil {
-		return err
+	if f.Has("plugin_version") {
+		version, err := pluginVersion(f.Text("plugin_version"))
+		if err != nil {
+			return err
+		}
+		s.PluginVersion = version
 	}
 	if f.Has("allowed_roles") {
 		s.AllowedRoles = f.List("allowed_roles")
@@ -152,27 +154,11 @@ func (s *settings) merge(f *engine.Fields) error {
 	return nil
 }
 
-// semanticVersion is the grammar of semver.org, with the leading v that is usual here.
-var semanticVersion = regexp.MustCompile(`^v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+([0-9A-Za-z.-]+))?$`)
-
-// builtIn checks a plugin version. There is none but the built-in one, whose name is the empty text.
-func builtIn(plugin, version string) error {
-	if version == "" {
-		return nil
-	}
-	parts := semanticVersion.FindStringSubmatch(version)
-	switch {
-	case parts == nil:
-		return errs.New(errs.Invalid, "version %q is not a valid semantic version: it must have the form v1.2.3", version)
-	case !strings.HasPrefix(parts[3], "builtin"):
-		return errs.New(errs.Invalid, "error creating database object: unable to look up the plugin: plugin not found in the catalog: %s, version %q",
-			plugin, version)
-	}
-	return nil
-}
-
 // try gives the settings to the plugin, and connects if that is wanted and there is a user to connect as.
 func (e *Engine) try(ctx context.Context, s settings, connect bool) error {
+	if err := e.demandPlugin(ctx, s); err != nil {
+		return err
+	}
 	var trial pool
 	if err := e.open(s, &trial); err != nil {
 		return errs.New(errs.Invalid, "error creating database object: %s", err)
@@ -210,7 +196,7 @@ func (e *Engine) readConnection(ctx context.Context, r *engine.Request, f *engin
 	}
 	data := map[string]any{
 		"plugin_name":                        c.settings.PluginName,
-		"plugin_version":                     "",
+		"plugin_version":                     c.settings.PluginVersion,
 		"connection_details":                 map[string]any(details),
 		"allowed_roles":                      list(c.settings.AllowedRoles),
 		"root_credentials_rotate_statements": list(c.settings.RootRotationStatements),

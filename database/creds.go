@@ -33,6 +33,10 @@ type payload struct {
 	User       string   `json:"user"`
 	Revocation []string `json:"revocation,omitempty"`
 	Check      bool     `json:"check,omitempty"` // the user of a role check: see check.go
+
+	// Guess says that User is what the database was told to call the user, and that it may have chosen another name: it is a
+	// plugins.Namer, and the process that asked it never recorded the answer.
+	Guess bool `json:"guess,omitempty"`
 }
 
 // plan is a user to be made, before anything is written.
@@ -127,14 +131,15 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 	if m.password, err = e.password(ctx, p.role.Credential.PasswordPolicy, p.connection.settings.PasswordPolicy); err != nil {
 		return nil, err
 	}
-	if len(p.role.Creation) == 0 {
-		return nil, errs.Framed(errs.Unavailable, "empty creation statements")
-	}
 	pool, err := e.acquire(p.connection)
 	if err != nil {
 		return nil, err
 	}
 	defer e.pools.release(pool)
+	namer, names := pool.db.(plugins.Namer)
+	if len(p.role.Creation) == 0 && !names {
+		return nil, errs.Framed(errs.Unavailable, "empty creation statements")
+	}
 	caller := r.Caller
 	if caller == nil {
 		caller = &engine.Caller{}
@@ -145,14 +150,34 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 	if err := e.refuseTaken(ctx, pool, m.user); err != nil {
 		return nil, err
 	}
-	intent, warnings, err := e.intent(r, p, caller, m.user)
+	planned := payload{
+		Role: p.name, User: m.user.text, Revocation: p.role.Revocation, Check: p.check, Guess: names && !namer.Obeys(m.user.text),
+	}
+	actual := planned
+	intent, warnings, err := e.intent(r, p, caller, planned)
 	if err != nil {
 		return nil, err
+	}
+	intent.Made = func() ([]byte, error) {
+		if actual.User == planned.User && !planned.Guess {
+			return nil, nil
+		}
+		return json.Marshal(actual)
 	}
 	m.warnings = warnings
 	active, err := e.leases.Issue(ctx, intent, func(ctx context.Context, record lease.Record) error {
 		m.record = record
-		return e.create(ctx, pool, p, m.user, m.password, record)
+		user, err := e.create(ctx, pool, p, m.user, m.password, record)
+		switch {
+		case err != nil && planned.Guess:
+			return e.createdNot(ctx, pool, p, m.user, err)
+		case err != nil:
+			return err
+		case user != m.user.text:
+			m.user.text, m.user.shown = user, user
+		}
+		actual.User, actual.Guess = user, false
+		return nil
 	})
 	if err != nil {
 		return m, err
@@ -181,7 +206,7 @@ func (e *Engine) refuseTaken(ctx context.Context, p *pool, name userName) error 
 }
 
 // intent is the lease to be issued, and the warnings about its lifetime.
-func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name userName) (lease.Intent, []string, error) {
+func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, planned payload) (lease.Intent, []string, error) {
 	lifetime, warnings := ttl.Resolve(ttl.Limits{
 		Default: p.role.DefaultTTL, Max: p.role.MaxTTL, MountTTL: r.Mount.DefaultTTL, MountMax: r.Mount.MaxTTL,
 		IssuedAt: p.now, Now: p.now,
@@ -201,7 +226,7 @@ func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name 
 		}
 	}
 	var err error
-	in.Payload, err = json.Marshal(payload{Role: p.name, User: name.text, Revocation: p.role.Revocation, Check: p.check})
+	in.Payload, err = json.Marshal(planned)
 	if err != nil {
 		return in, nil, errors.New("encode lease payload")
 	}
@@ -215,19 +240,44 @@ func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, name 
 	return in, warnings, nil
 }
 
-// create makes the user. A name that is not random is not dropped after a refusal, which changed nothing: it may have
-// become somebody else's since refuseTaken looked.
-func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, password secret.Text, r lease.Record) error {
-	err := e.callPool(ctx, p, true, func(ctx context.Context, db plugins.Database) error {
-		return db.CreateUser(ctx, plugins.User{
+// create makes the user, and returns what it is called. A name that is not random is not dropped after a refusal, which changed
+// nothing: it may have become somebody else's since refuseTaken looked.
+func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, password secret.Text, r lease.Record) (user string, err error) {
+	user = name.text
+	err = e.callPool(ctx, p, true, func(ctx context.Context, db plugins.Database) (err error) {
+		u := plugins.User{
 			Name: name.text, Password: password, Expiration: r.ExpiresAt.Add(expiryGrace), Statements: pl.role.Creation,
 			Mark: e.mark(pl.connection, pl.name, r.IssuedAt),
-		})
+		}
+		if namer, ok := db.(plugins.Namer); ok {
+			user, err = namer.CreateNamed(ctx, u)
+			return err
+		}
+		return db.CreateUser(ctx, u)
 	})
 	if err != nil && !name.random && !errors.Is(err, lease.ErrUnknown) {
-		return errors.Join(err, lease.ErrUnreachable)
+		return user, errors.Join(err, lease.ErrUnreachable)
 	}
-	return err
+	return user, err
+}
+
+// createdNot is the error of a creation whose intent only guesses the user's name. Where the database refused, that is the end of it:
+// by its word there is no user, and by the name that it was told one is dropped.
+func (e *Engine) createdNot(ctx context.Context, p *pool, pl *plan, name userName, cause error) error {
+	if errors.Is(cause, lease.ErrUnknown) || errors.Is(cause, lease.ErrUnreachable) {
+		return cause
+	}
+	err := e.callPool(ctx, p, true, func(ctx context.Context, db plugins.Database) error {
+		return db.DropUser(ctx, name.text, pl.role.Revocation)
+	})
+	switch {
+	case errors.Is(err, lease.ErrUnknown), errors.Is(err, lease.ErrUnreachable):
+		return cause // the intent stays
+	case err != nil:
+		e.log.Warn("a plugin refused to make a user, and to drop what may be left of it", "mount", pl.connection.mount,
+			"connection", pl.connection.name, "role", pl.name, "user", name.text, "error", err)
+	}
+	return errors.Join(cause, lease.ErrUnreachable)
 }
 
 // overtaken reports whether work on a connection failed because that was changed or its password rotated meanwhile, so that

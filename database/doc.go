@@ -23,6 +23,10 @@
 // never remove somebody else's user. What is left is a fixed name whose creation had an unknown outcome: the lease
 // manager's sweeps drop that name for some twenty minutes, also when it was given out again meanwhile.
 //
+// A plugins.Namer may call a user otherwise. The lease takes over the name of its answer when it becomes active; until then the payload
+// says that its name is a guess, unless the plugin is known to use such names. When the answer is lost, that lease is not forgotten:
+// what it drops need not be what was made, and it says so to an operator (docs/adr/0015-external-plugins.md).
+//
 // Users are revoked with the role's statements as they are now, on the connection on which they were made. Is the role
 // gone, or has it moved to another connection, the statements recorded with the lease are used.
 //
@@ -36,6 +40,11 @@
 //
 // A role is tried on its database with a user that is removed again at once: check.go. That user has a lease like any other, so that a
 // crash in between, or a removal that fails, is the reaper's affair.
+//
+// # Plugins
+//
+// Drivers are built in, or made for a plugin that was registered (catalog.go). What changes in the catalogue gives the connections of
+// the plugin another version, so that each node opens them anew.
 //
 // # Retired connections
 //

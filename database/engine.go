@@ -25,6 +25,11 @@ type Config struct {
 	Leases  *lease.Manager            // required
 	Drivers map[string]plugins.Driver // by plugin name, as clients write it in plugin_name
 
+	// External makes the driver of a plugin that is not among Drivers, whether or not it is registered: that is seen when it is used.
+	// Registered says whether it is. version is empty or one such as v1.2.3. Nil: there are none.
+	External   func(name, version string) plugins.Driver
+	Registered func(ctx context.Context, name, version string) (bool, error)
+
 	// PasswordPolicy finds a password policy by its name. Its errors are shown when they are *errs.Error. Nil: there
 	// are none.
 	PasswordPolicy func(ctx context.Context, name string) (generate func() (secret.Text, error), err error)
@@ -57,6 +62,8 @@ type Engine struct {
 	store          *store.Store
 	leases         *lease.Manager
 	drivers        map[string]plugins.Driver
+	external       func(name, version string) plugins.Driver
+	registered     func(ctx context.Context, name, version string) (bool, error)
 	passwordPolicy func(ctx context.Context, name string) (func() (secret.Text, error), error)
 	timeout        time.Duration
 	clock          clock.Clock
@@ -92,8 +99,11 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Node == nil {
 		cfg.Node = func() int64 { return 0 }
 	}
+	if cfg.External == nil || cfg.Registered == nil {
+		cfg.External, cfg.Registered = nil, func(context.Context, string, string) (bool, error) { return false, nil }
+	}
 	e := &Engine{
-		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, passwordPolicy: cfg.PasswordPolicy,
+		store: cfg.Store, leases: cfg.Leases, drivers: cfg.Drivers, external: cfg.External, registered: cfg.Registered, passwordPolicy: cfg.PasswordPolicy,
 		timeout: cfg.CreateTimeout, clock: cfg.Clock, log: cfg.Log, pools: newPools(),
 		reconciled: cfg.OnReconciled, rounds: rounds{told: map[string]int64{}},
 		onRotated: cfg.OnRotated, node: cfg.Node, turns: turns{busy: map[string]context.CancelFunc{}, parked: map[string]parked{}},

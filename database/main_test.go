@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -49,8 +50,12 @@ type world struct {
 	mount  engine.Mount
 	caller *engine.Caller
 
-	timeout time.Duration // the engine's CreateTimeout
-	number  int64         // of the engine's node
+	timeout time.Duration             // the engine's CreateTimeout
+	number  int64                     // of the engine's node
+	drivers map[string]plugins.Driver // beside PostgreSQL's and MySQL's
+
+	external   func(name, version string) plugins.Driver // nil: nothing is registered
+	registered func(ctx context.Context, name, version string) (bool, error)
 }
 
 func newWorld(t *testing.T) *world {
@@ -96,9 +101,11 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
+	drivers := map[string]plugins.Driver{plugin: driver{hooks: w.hooks}, "mysql-database-plugin": mysql.Driver{}}
+	maps.Copy(drivers, w.drivers)
 	e, err := database.New(database.Config{
 		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout, Node: func() int64 { return w.number },
-		Drivers: map[string]plugins.Driver{plugin: driver{hooks: w.hooks}, "mysql-database-plugin": mysql.Driver{}},
+		Drivers: drivers, External: w.external, Registered: w.registered,
 		PasswordPolicy: func(_ context.Context, name string) (func() (secret.Text, error), error) {
 			w.hooks.mu.Lock()
 			hook := w.hooks.policy

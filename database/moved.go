@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,13 +22,26 @@ import (
 const asideMark = "@"
 
 // movedWarning tells what was done.
-const movedWarning = "connection_url was changed while there are leases: their users are removed through the new address if they are there, else through the old one, which is kept until the last of these leases has ended"
+const movedWarning = "the connection's address was changed while there are leases: their users are removed through the new address if they are there, else through the old one, which is kept until the last of these leases has ended"
 
-// address is what tells one database from another: the plugin, and the URL without its password.
+// address is what tells one database from another: the plugin, and the URL without its password. Where there is no such URL, it is
+// whatever setting is called like a part of an address.
 func (s settings) address() string {
-	url, _ := withoutPassword(s.text("connection_url"))
-	return s.PluginName + " " + url
+	if url := s.text("connection_url"); url != "" {
+		url, _ = withoutPassword(url)
+		return s.PluginName + " " + url
+	}
+	address := s.PluginName
+	for _, name := range slices.Sorted(maps.Keys(s.Details)) {
+		if slices.ContainsFunc(addressWords, func(word string) bool { return strings.Contains(strings.ToLower(name), word) }) {
+			address += fmt.Sprintf(" %s=%v", name, s.Details[name])
+		}
+	}
+	return address
 }
+
+// addressWords are in the names of settings that say where a database is.
+var addressWords = []string{"url", "uri", "host", "port", "address", "endpoint", "servers"}
 
 // setAside keeps a row's settings for the leases that were issued under them, when next leads somewhere else. It reports
 // whether it did.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"leasehold/engine"
+	"leasehold/plugins"
 	"leasehold/store"
 )
 
@@ -249,10 +250,21 @@ func (e *Engine) reconcileClaimed(ctx context.Context, s *state) error {
 	if ctx.Err() != nil || errors.Is(err, store.ErrSealed) {
 		return ctx.Err()
 	}
-	if err != nil {
+	if err != nil && e.marks(c) { // else it is no news
 		e.log.Warn("a database could not be reconciled; it is tried again", "mount", mount, "connection", name, "error", err)
 	}
 	return e.record(ctx, s.id, outcome{found: found, failed: err, claim: s})
+}
+
+// marks reports whether a connection's plugin can be reconciled at all.
+func (e *Engine) marks(c *connection) bool {
+	p, err := e.acquire(c)
+	if err != nil {
+		return true
+	}
+	defer e.pools.release(p)
+	_, can := p.db.(plugins.Marker)
+	return can
 }
 
 // outcome is what came of an attempt.

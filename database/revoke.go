@@ -63,11 +63,21 @@ func (l leased) revocation(target string) []string {
 
 // Revoke implements [lease.Revoker]: it drops the user and looks that it is gone. The user of a role check, whose statements may be
 // wrong, goes by the plugin's own means where they do not remove it: nobody would mend statements that were not stored.
+//
+// Errors: those of the plugin. Unavailable (the plugin may have called the user otherwise than it was told, and nobody has learned
+// how). Such a lease stays until an operator has looked for the user and forgets it by force, or until the plugin has shown by other
+// users that it calls them as it is told.
 func (e *Engine) Revoke(ctx context.Context, r lease.Record) error {
 	return e.reach(ctx, r, false, func(ctx context.Context, l leased, db plugins.Database) error {
 		err := db.DropUser(ctx, l.User, l.revocation(r.Target))
 		if l.Check && len(l.Revocation) > 0 && saidNo(err) {
 			err = db.DropUser(ctx, l.User, nil)
+		}
+		if namer, ok := db.(plugins.Namer); l.Guess && ok && (err == nil || saidNo(err)) && !namer.Obeys(l.User) {
+			return &plugins.Error{Op: "drop user", Class: plugins.Refused, Err: fmt.Errorf(
+				"the answer of the plugin that was to make the user %q at %s was lost, and it may have called it otherwise: "+
+					"look for a user with a part of that name in the database, drop it, and then forget this lease with revoke-force and its id",
+				l.User, r.IssuedAt.UTC().Format(time.RFC3339))}
 		}
 		return err
 	})
@@ -140,7 +150,7 @@ func (e *Engine) plainUsers(ctx context.Context, rs []lease.Record) (c *connecti
 				}
 				roles[l.Role] = present
 			}
-			if l.role = present; len(l.revocation(target)) == 0 {
+			if l.role = present; len(l.revocation(target)) == 0 && !l.Guess {
 				names, places = append(names, l.User), append(places, i)
 			}
 		}

@@ -21,7 +21,7 @@ const (
 	maxName     = 1024 // bytes of the whole result, before the database's own limit
 )
 
-// enoughRandom is how many random characters make a name that nobody else has: 47 bits.
+// enoughRandom is how many random characters make a name that nobody else has: 47 bits, and 41 where the template changes their case.
 const enoughRandom = 8
 
 // nameData is what a template sees.
@@ -34,6 +34,7 @@ type nameData struct {
 type usernames struct {
 	limits   plugins.Usernames
 	template *template.Template
+	random   bool // the names are
 }
 
 // userName is a name that was made.
@@ -61,9 +62,11 @@ func newUsernames(text string, limits plugins.Usernames) (*usernames, error) {
 		return nil, fmt.Errorf("unable to initialize username template: %w", err)
 	}
 	u := &usernames{limits: limits, template: t}
-	if _, err := u.create(nameData{DisplayName: "token", RoleName: "role"}, time.Unix(0, 0).UTC()); err != nil {
+	trial, err := u.create(nameData{DisplayName: "token", RoleName: "role"}, time.Unix(0, 0).UTC())
+	if err != nil {
 		return nil, fmt.Errorf("invalid username template: %w", err)
 	}
+	u.random = trial.random
 	return u, nil
 }
 
@@ -94,7 +97,7 @@ func (u *usernames) fit(text string, drawn []string) (userName, error) {
 	}
 	name := userName{text: text, shown: text}
 	for _, value := range drawn {
-		name.random = name.random || len(value) >= enoughRandom && strings.Contains(text, value[:enoughRandom])
+		name.random = name.random || len(value) >= enoughRandom && holds(text, value[:enoughRandom])
 	}
 	limit := u.limits.MaxLength
 	if limit <= 0 || len(text) <= limit {
@@ -105,11 +108,16 @@ func (u *usernames) fit(text string, drawn []string) (userName, error) {
 	}
 	name.text = text[:limit]
 	for _, value := range drawn {
-		if !strings.Contains(name.text, value) {
+		if !holds(name.text, value) {
 			return userName{}, fmt.Errorf("the user name %q is longer than the %d bytes that the database takes, and its random part would be cut", text, limit)
 		}
 	}
 	return name, nil
+}
+
+// holds reports whether a random value is in a name, in letters of whatever case.
+func holds(name, value string) bool {
+	return strings.Contains(strings.ToLower(name), strings.ToLower(value))
 }
 
 // nameMarks are the characters besides ASCII letters and digits that need no quoting inside quotes: a name is put into

@@ -148,7 +148,8 @@ func TestNameLimits(t *testing.T) {
 		{`{{.RoleName}}`, cuts, long, 32, 40},
 		{`{{random 20}}-{{.RoleName}}`, cuts, long, 32, 61},
 		{`{{.RoleName}}-{{random 20}}`, cuts, long, 0, 0},
-		{`{{random 20 | lowercase}}-{{.RoleName}}`, cuts, long, 0, 0}, // no telling what is random
+		{`{{random 20 | lowercase}}-{{.RoleName}}`, cuts, long, 32, 61},
+		{`{{random 10 | hex}}-{{.RoleName}}`, cuts, long, 0, 0}, // no telling what is random
 		{`{{.RoleName}}`, noLimits, long, 40, 40},
 	} {
 		u, err := newUsernames(test.template, test.limits)

@@ -14,7 +14,8 @@
 //     The reaper finds it when it is due, finds no user, and forgets it after the sweeps.
 //  3. The target makes the user, under a deadline. Durable: intent and user. The reaper drops the user.
 //  4. Transaction B makes the row active, due at the lease's end; it demands that nobody else has taken the row and that
-//     the token is still alive. Durable: an active lease. A client that never saw it loses nothing; the reaper
+//     the token is still alive. Where the target called what it made otherwise than planned ([Intent.Made]), that is stored
+//     with it. Durable: an active lease. A client that never saw it loses nothing; the reaper
 //     revokes it at its end.
 //  5. The caller gets the record. Only now may a password leave the process.
 //

@@ -36,6 +36,10 @@ type Intent struct {
 	Renewable bool                     // may it be renewed?
 	Payload   []byte                   // what the Revoker needs; sealed in the row
 	Check     func(tx *store.Tx) error // optional: must hold in the transaction that writes the intent
+
+	// Made is asked once create has succeeded: what was made may be called otherwise than it was planned. Its answer takes the place
+	// of Payload when the lease becomes active; nil: Payload stays. Optional.
+	Made func() ([]byte, error)
 }
 
 // Issue writes the intent, calls create, and makes the lease active; the package comment numbers the steps. create gets
@@ -72,6 +76,17 @@ func (m *Manager) Issue(ctx context.Context, in Intent, create func(ctx context.
 	}
 	failpoint.Hit("lease/issue/after-create")
 
+	if in.Made != nil {
+		payload, err := in.Made()
+		if err != nil {
+			m.abandon(work, r, err)
+			return Record{}, err
+		}
+		r.amended = payload != nil
+		if r.amended {
+			r.Payload = payload
+		}
+	}
 	active, err := m.activate(work, r)
 	if err != nil {
 		m.abandon(work, r, err)
@@ -191,6 +206,9 @@ func (m *Manager) activate(ctx context.Context, r Record) (Record, error) {
 		if err == nil && n == 0 {
 			err = errs.New(errs.Unavailable, "the lease was revoked before it could be handed out")
 		}
+		if err == nil && r.amended {
+			err = m.amend(tx, r)
+		}
 		return err
 	})
 	if err != nil {
@@ -199,6 +217,16 @@ func (m *Manager) activate(ctx context.Context, r Record) (Record, error) {
 	r.State, r.DueAt, r.drops = Active, r.ExpiresAt, 0
 	r.version++
 	return r, nil
+}
+
+// amend stores the payload of what was made in the place of what was planned.
+func (m *Manager) amend(tx *store.Tx, r Record) error {
+	sealed, err := tx.Seal(payloadCell(r.ID), r.Payload)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`UPDATE leases SET payload = $1 WHERE seq = $2`, sealed, r.Seq)
+	return err
 }
 
 // abandon undoes an issue that failed with cause. Whatever it cannot prove undone it leaves to the reaper.
@@ -219,9 +247,20 @@ func (m *Manager) abandon(ctx context.Context, r Record, cause error) {
 	}
 	if err != nil {
 		m.Log.Warn("a failed creation could not be undone at once; it is left to the reaper", "lease_id", r.ID, "error", err)
+		m.tell(ctx, r)
 		return
 	}
 	m.finish(ctx, r)
+}
+
+// tell leaves the payload of what was made to the reaper, whoever has the row by now: it knew only what was planned.
+func (m *Manager) tell(ctx context.Context, r Record) {
+	if !r.amended {
+		return
+	}
+	if err := m.Store.Update(ctx, func(tx *store.Tx) error { return m.amend(tx, r) }); err != nil {
+		m.Log.Error("it could not be recorded what a failed creation has made", "lease_id", r.ID, "error", err)
+	}
 }
 
 // finish forgets an intent that is verified undone. Its creation was answered and its drop came after, so nothing can

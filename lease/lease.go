@@ -171,6 +171,7 @@ type Record struct {
 	target  int64
 	drops   int // verified drops still owed to a lease that never became active
 	version int64
+	amended bool // Payload is what was made, and not yet what is stored
 }
 
 // Irrevocable reports whether the target has refused so often that an operator should look.

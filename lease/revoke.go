@@ -72,18 +72,22 @@ func (m *Manager) RevokePrefix(ctx context.Context, prefix string, sync bool) er
 	return m.revokeRange(ctx, from, to, m.revokeNow)
 }
 
-// RevokeForce forgets all leases below prefix, also those that the engine fails to revoke. What remains at the target is
-// the operator's to clean up; each such lease is logged.
+// RevokeForce forgets all leases below prefix, and the one whose id it is, also those that the engine fails to revoke. What remains
+// at the target is the operator's to clean up; each such lease is logged.
 //
 // Wire: sys/leases/revoke-force.
 func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
-	from, to := prefixRange(prefix)
-	return m.revokeRange(ctx, from, to, func(ctx context.Context, c claim) error {
+	forget := func(ctx context.Context, c claim) error {
 		if err := m.undo(ctx, c); err != nil {
 			m.Log.Warn("forgetting a lease by force: its user may still exist at the target", "lease_id", c.ID, "error", err)
 		}
 		return m.forget(ctx, c.Record)
-	})
+	}
+	if err := m.revokeRange(ctx, prefix, next(prefix), forget); err != nil {
+		return err
+	}
+	from, to := prefixRange(prefix)
+	return m.revokeRange(ctx, from, to, forget)
 }
 
 // RevokeMount ends all leases of a mount that takes no new requests. It returns when none is left, or with the first

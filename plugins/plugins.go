@@ -1,7 +1,8 @@
 // Package plugins is the contract for target databases.
 //
-// A plugin makes, changes and drops users. It never chooses a name: the caller chose it and recorded it before. Each
-// database has a package below this one; plugintest holds the suite that all of them pass.
+// A plugin makes, changes and drops users. It does not choose a name: the caller chose it and recorded it before. Each
+// database has a package below this one; plugintest holds the suite that all of them pass. Package external runs other people's
+// plugins, and those may have their own mind about names: see [Namer].
 package plugins
 
 import (
@@ -82,6 +83,16 @@ type Granter interface {
 	Grants(ctx context.Context, name string) ([]string, error)
 }
 
+// Namer is an optional ability, and a burden: the database may call a user by another name than it is told, and what name that is
+// stands in its answer alone. It also takes users without statements: what is to be done then is its own affair.
+type Namer interface {
+	// CreateNamed is CreateUser, and returns what the user is called. Its error is Unknown when a user may have been made whose
+	// name is not known.
+	CreateNamed(ctx context.Context, u User) (name string, err error)
+	// Obeys reports whether the database is known, from users that it made, to call a user of this name so.
+	Obeys(name string) bool
+}
+
 // MarkPrefix begins every mark: a plugin that has to share the place with other text finds it by that.
 const MarkPrefix = "leasehold "
 
@@ -97,7 +108,7 @@ type User struct {
 	Name       string
 	Password   secret.Text
 	Expiration time.Time // when the database itself should refuse the login; zero: never
-	Statements []string  // the role's creation statements; never empty
+	Statements []string  // the role's creation statements; empty only for a [Namer]
 	Mark       string    // what a [Marker] keeps with it: a line of printable ASCII that begins with MarkPrefix, no secret; empty: nothing
 }
 

@@ -7,6 +7,7 @@ wanted=(
 	postgresql-client-15 # psql
 	mariadb-server-core  # another target database
 	mariadb-client-core  # mariadb
+	redis-server         # the target of a public plugin
 	python3-hvac         # a client people use
 	gcc libc6-dev        # the race detector
 )

@@ -55,7 +55,9 @@ type parts struct {
 	database  *database.Engine
 	transit   *transit.Engine
 	engines   map[string]engine.Engine // by type of mount
-	tokenWork chan struct{}            // receives when tokens made something due
+	methods   map[string]engine.Engine // by type of auth method
+	catalog   *catalog
+	tokenWork chan struct{} // receives when tokens made something due
 }
 
 // compose opens the store and makes the parts. Two of them ask others that are made later, so they are handed functions
@@ -188,10 +190,15 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 	if err != nil {
 		return err
 	}
+	p.catalog = &catalog{
+		broker: func() *broker.Broker { return p.broker }, directory: cfg.PluginDirectory, log: p.log.With(loggerKey, "plugin"),
+	}
 	p.database, err = database.New(database.Config{
-		Store:   p.store,
-		Leases:  p.leases,
-		Drivers: drivers,
+		Store:      p.store,
+		Leases:     p.leases,
+		Drivers:    drivers,
+		External:   p.catalog.driver,
+		Registered: p.catalog.registered,
 		PasswordPolicy: func(ctx context.Context, name string) (func() (secret.Text, error), error) {
 			return sys.PasswordGenerator(ctx, p.broker, name)
 		},
@@ -222,15 +229,16 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 		database.Kind: p.database, kvcompat.Kind: keyValues, kvcompat.OldKind: keyValues, kvcompat.CubbyholeKind: cubbyhole,
 		transit.Kind: p.transit,
 	}
+	p.methods = map[string]engine.Engine{"token": tokenEngine}
 	p.broker, err = broker.New(broker.Config{
 		Store:       p.store,
 		Barrier:     barrier,
 		Tokens:      tokens,
 		Leases:      p.leases,
 		Engines:     p.engines,
-		AuthMethods: map[string]engine.Engine{"token": tokenEngine},
+		AuthMethods: p.methods,
 		Cubbyhole:   cubbyhole,
-		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, p.process(levels)) },
+		System:      func(b *broker.Broker) engine.Engine { return sys.New(b, p.process(levels, opts.Version)) },
 		DefaultTTL:  cfg.DefaultLeaseTTL,
 		MaxTTL:      cfg.MaxLeaseTTL,
 		ClusterName: cfg.ClusterName,
@@ -253,9 +261,10 @@ func (p *parts) wire(cfg *config.Config, opts Options, now clock.Clock, levels *
 }
 
 // process is what sys/* shows of this process.
-func (p *parts) process(levels *loggers) sys.Process {
+func (p *parts) process(levels *loggers, version string) sys.Process {
 	return sys.Process{
 		Metrics: p.measures.render, InFlight: p.measures.inFlight.List, Monitor: levels.Monitor, Loggers: levels,
+		Plugins: p.plugins(version),
 	}
 }
 

@@ -20,6 +20,17 @@ type Process struct {
 	// then on. Errors: Invalid.
 	Monitor func(level, format string) (stream func(ctx context.Context, w io.Writer) error, err error)
 	Loggers Loggers
+	Plugins Plugins
+}
+
+// Plugins is what the catalogue has to know of this process.
+type Plugins struct {
+	BuiltIn map[string][]string // names by kind: auth, database, secret
+	Version string              // of what is built in
+	// Check refuses a command that cannot be launched. Its errors are shown. Nil: none can.
+	Check func(command string) error
+	// Reload has connections of databases opened anew, on every node: those of a plugin, or those of a mount. The other is empty.
+	Reload func(ctx context.Context, plugin, mountUUID string) error
 }
 
 // Loggers are the levels of the log, by the name of the logger. "" is all of them. Safe for concurrent use.

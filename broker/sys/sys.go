@@ -33,7 +33,7 @@ func New(b Broker, p Process) engine.Engine {
 	return engine.NewRouter(slices.Concat(
 		s.mountPaths(), s.remountPaths(), s.policyPaths(), s.passwordPaths(), s.capabilityPaths(), s.leasePaths(), s.auditPaths(),
 		s.configPaths(), s.keyPaths(), s.rekeyPaths(), s.generateRootPaths(), s.uiPaths(), s.serverPaths(), toolPaths(), s.processPaths(), s.counterPaths(),
-		s.wrappingPaths(),
+		s.wrappingPaths(), s.pluginPaths(),
 	)...)
 }
 

@@ -85,6 +85,29 @@ func contains(have, want any) bool {
 	return true
 }
 
+func TestPluginCatalog(t *testing.T) {
+	t.Parallel()
+	n := brokertest.New(t, broker.Settings{})
+	sum := strings.Repeat("ab", 32)
+	run(t, n, []step{
+		{read, "sys/plugins/catalog", nil, "", `{"auth":[],"database":[],"secret":[],"detailed":[]}`},
+		{list, "sys/plugins/catalog/database", nil, "404", ""},
+		{list, "sys/plugins/catalog/none", nil, `"none" is no kind of plugin: use one of auth, database, secret`, ""},
+		{read, "sys/plugins/catalog/database/x", nil, "404", ""},
+		{read, "sys/plugins/catalog/database/x", fields{"version": "one"}, `version "one" is not a valid semantic version: it must have the form v1.2.3`, ""},
+		{write, "sys/plugins/catalog/database/x", fields{"command": "x"}, "missing SHA-256 value", ""},
+		{write, "sys/plugins/catalog/database/x", fields{"command": "x", "sha256": "abc"}, "sha256 must be the program's SHA-256 in 64 hexadecimal digits: sha256sum shows it", ""},
+		{write, "sys/plugins/catalog/database/x", fields{"sha256": sum}, "missing command value", ""},
+		{write, "sys/plugins/catalog/database/x", fields{"command": "x", "sha256": sum, "version": "v1.0.0+builtin"}, `version "v1.0.0+builtin" is that of a built-in plugin, and cannot be registered`, ""},
+		{write, "sys/plugins/catalog/secret/x", fields{"command": "x", "sha256": sum}, `plugins of kind "secret" cannot be registered: only database plugins run as programs of their own`, ""},
+		{write, "sys/plugins/catalog/database/x", fields{"command": "x", "sha256": sum}, "this server launches no programs", ""},
+		{remove, "sys/plugins/catalog/database/x", nil, "", ""},
+		{write, "sys/plugins/reload/backend", nil, "plugin or mounts must be provided", ""},
+		{write, "sys/plugins/reload/backend", fields{"plugin": "x", "mounts": []any{"a"}}, "plugin and mounts cannot be set at the same time", ""},
+		{write, "sys/plugins/reload/backend", fields{"mounts": []any{"none"}}, `no matching mount at "none/"`, ""},
+	})
+}
+
 func TestMounts(t *testing.T) {
 	t.Parallel()
 	n := brokertest.New(t, broker.Settings{})

@@ -33,6 +33,8 @@ type Config struct {
 	MaxLeaseTTL        time.Duration
 	MaxRequestDuration time.Duration // for listeners that do not say
 
+	PluginDirectory string // where the programs of registered plugins are, an absolute path; "": none can be launched
+
 	LockMemory           bool // keep memory from being swapped out, where the system allows it
 	APIAudit             bool // audit devices may be enabled through the API
 	AuditPrefixing       bool // and may have a prefix
@@ -215,6 +217,9 @@ func (c *Config) Validate() error {
 		if c.UnauthenticatedFlows {
 			l.UnauthenticatedRekey, l.UnauthenticatedGenerateRoot = true, true
 		}
+	}
+	if c.PluginDirectory != "" && !filepath.IsAbs(c.PluginDirectory) {
+		return refuse("plugin_directory must be an absolute path, and is %q", c.PluginDirectory)
 	}
 	for _, name := range []string{c.APIAddr, c.ClusterAddr} {
 		if strings.Contains(name, "{{") {

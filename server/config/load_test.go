@@ -89,6 +89,7 @@ unsafe_allow_api_audit_creation = 1
 allow_audit_log_prefixing = true
 enable_response_header_hostname = true
 pid_file = "/run/leasehold.pid"
+plugin_directory = "/usr/lib/leasehold/plugins"
 log_level = "TRACE"
 log_format = "json"
 log_file = "/var/log/leasehold/"
@@ -171,7 +172,7 @@ listener "tcp" {
 		Storage: config.Storage{Type: "file", Path: "/srv/data"}, Seal: config.Seal{Type: "shamir"}, ClusterName: "one",
 		Listeners:       []*config.Listener{plain, socket, secure},
 		DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 48 * time.Hour, MaxRequestDuration: 30 * time.Second,
-		APIAudit: true, AuditPrefixing: true, ShowHostname: true, PIDFile: "/run/leasehold.pid",
+		APIAudit: true, AuditPrefixing: true, ShowHostname: true, PIDFile: "/run/leasehold.pid", PluginDirectory: "/usr/lib/leasehold/plugins",
 		LogLevel: config.LevelTrace, LogFormat: "json", LogFile: "/var/log/leasehold/", RequestLogLevel: &debug,
 		Telemetry: config.Default().Telemetry,
 	}
@@ -248,6 +249,7 @@ func TestValidate(t *testing.T) {
 		{"other seal", storage + listener + `seal "awskms" { secret_key = "canary" }`, `seal "awskms" is not supported`},
 		{"ttls", storage + listener + `max_lease_ttl = "1h"`, "default_lease_ttl 768h0m0s is greater than max_lease_ttl 1h0m0s"},
 		{"no certificate", storage + `listener "tcp" {}`, "tls_cert_file and tls_key_file are needed"},
+		{"plugins", storage + listener + `plugin_directory = "plugins"`, `plugin_directory must be an absolute path, and is "plugins"`},
 		{"address", storage + `listener "tcp" { tls_disable = true address = "8200" }`, "address must be host:port"},
 		{"client CA", storage + `listener "tcp" { tls_cert_file = "c" tls_key_file = "k" tls_require_and_verify_client_cert = true }`, "needs tls_client_ca_file"},
 		{"template", storage + listener + `api_addr = "http://{{ GetPrivateIP }}:8200"`, "address templates are not supported"},

@@ -23,7 +23,7 @@ func (c *Config) Sanitized() map[string]any {
 		"api_addr": c.URL(), "cluster_addr": c.ClusterAddr, "cluster_name": c.ClusterName,
 		"default_lease_ttl": int64(c.DefaultLeaseTTL / time.Second), "max_lease_ttl": int64(c.MaxLeaseTTL / time.Second),
 		"default_max_request_duration": int64(c.MaxRequestDuration / time.Second),
-		"disable_mlock":                !c.LockMemory, "pid_file": c.PIDFile,
+		"disable_mlock":                !c.LockMemory, "pid_file": c.PIDFile, "plugin_directory": c.PluginDirectory,
 		"log_level": level, "log_format": c.LogFormat,
 		"listeners": listeners, "storage": map[string]any{"type": c.Storage.Type},
 		"seal": map[string]any{"type": c.Seal.Type},
