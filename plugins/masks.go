@@ -30,7 +30,8 @@ func hide(shown string, forms []string) (masks []Mask) {
 const leaked = 6
 
 // Conceal is a driver's error as an [Error] may hold it: its text without the connection's secrets and without those of the call. It
-// does not wrap err, whose fields quote statements, but why, or else the context's error that err wraps.
+// does not wrap err, whose fields quote statements, but the context's error that err wraps, or else why: where one host says no and another
+// does not answer, nothing is certain.
 func Conceal(err, why error, connection, call []Mask) error {
 	masks := slices.Concat(connection, call)
 	// A secret may be part of a longer one.
@@ -45,7 +46,7 @@ func Conceal(err, why error, connection, call []Mask) error {
 		clean.text = "the server refused a statement, with a text that shows a part of the password"
 	}
 	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
-		if clean.cause == nil && errors.Is(err, cause) {
+		if errors.Is(err, cause) {
 			clean.cause = cause
 		}
 	}

@@ -137,6 +137,7 @@ func (s *served) NewUser(ctx context.Context, r *proto.NewUserRequest) (*proto.N
 		if s.once("freeze") {
 			make()
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			<-ctx.Done() // another thread may be the first to stop
 		}
 	case "answers too much":
 		return &proto.NewUserResponse{Username: strings.Repeat("x", 2<<20)}, nil
