@@ -23,7 +23,7 @@ var quietLength, faults = func() (int, int) {
 	if os.Getenv("LEASEHOLD_HISTORIES") == "" {
 		return 600, 3
 	}
-	return 2000, 8
+	return 1000, 4
 }()
 
 // TestHistories runs random schedules on three nodes and checks each. LEASEHOLD_HISTORIES sets how many; `make soak` asks for
