@@ -118,7 +118,8 @@ func fill(b *testing.B, srv *proctest.Server, dialect store.Dialect, n int, live
 					return err
 				}
 				at := len(args)
-				rows = append(rows, fmt.Sprintf("($%d, CAST($%d AS BIGINT), $%d)", at+1, at+2, at+3))
+				// PostgreSQL takes a parameter for text where nothing says what it is.
+				rows = append(rows, fmt.Sprintf("($%d, CAST($%d AS BIGINT), COALESCE($%d, (SELECT payload FROM leases WHERE seq = 0)))", at+1, at+2, at+3))
 				args = append(args, id, store.Micros(first.IssuedAt.Add(left)), sealed)
 			}
 			_, err := tx.Exec(`WITH fresh (id, due, payload) AS (VALUES `+strings.Join(rows, ", ")+`)

@@ -64,5 +64,6 @@
 // A worker claims up to sixteen due leases of one target with one statement, has the engine undo them together where it can
 // ([GroupRevoker]), and forgets them with one statement. Those that fail together are tried one by one, so that no lease is
 // blamed for another; once the target does not answer, the rest is given back unblamed. A full group is a sign of more and
-// starts another worker, up to Workers of them, each with a group of its own: a revocation that hangs holds up one of them.
+// starts a second worker; more of them come one each second while something is due, up to Workers, each with a group of its own: a
+// revocation that hangs holds up one of them.
 package lease

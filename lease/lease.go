@@ -47,7 +47,7 @@ type Config struct {
 
 	CreateBudget time.Duration // how long a create may take; 0: 15 s
 	RevokeBudget time.Duration // how long one revocation may take; 0: 30 s
-	Workers      int           // groups of revocations at once per target; 0: 8
+	Workers      int           // groups of revocations at once per target, when few are not enough; 0: 8
 
 	Observer Observer // is told what becomes of leases; the zero value: nobody is
 }
@@ -59,7 +59,7 @@ type Manager struct {
 
 	mu         sync.Mutex
 	revokers   map[string]Revoker  // by kind; guarded by mu
-	busy       map[int64]int       // workers at a target; guarded by mu
+	busy       map[int64]crew      // who works at a target; guarded by mu
 	parked     map[int64]parking   // targets that could not be reached; guarded by mu
 	complaints map[int64]complaint // targets with leases that cannot be revoked; guarded by mu
 	workers    sync.WaitGroup      // the goroutines behind busy
@@ -107,7 +107,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	return &Manager{
 		Config: cfg, wake: make(chan struct{}, 1),
-		revokers: map[string]Revoker{}, busy: map[int64]int{}, parked: map[int64]parking{},
+		revokers: map[string]Revoker{}, busy: map[int64]crew{}, parked: map[int64]parking{},
 		complaints: map[int64]complaint{},
 	}, nil
 }

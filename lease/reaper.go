@@ -28,6 +28,20 @@ const (
 // groupSize is how many leases a worker claims, has undone, and forgets at once.
 const groupSize = 16
 
+// A target gets quickWorkers at once, and one more each time that hirePause has passed and something is still due: those at work are too
+// slow, or hang. Two groups at once undo as much in a round trip as twice sixteen bare connections would, and more would only take
+// processor time from whoever waits for an answer.
+const (
+	quickWorkers = 2
+	hirePause    = time.Second
+)
+
+// crew is how many work at a target, and when the last of them began.
+type crew struct {
+	workers int
+	hired   time.Time
+}
+
 // parking is a target that could not be reached. It is this process's own view: another may reach it.
 type parking struct {
 	until    time.Time
@@ -159,19 +173,24 @@ func (m *Manager) probeTime(target int64, due time.Time) time.Time {
 	return due
 }
 
-// hire starts one more worker at a target, unless enough are there or the target waits for its next probe.
+// hire starts one more worker at a target, unless enough are there for now or the target waits for its next probe.
 func (m *Manager) hire(ctx context.Context, target int64, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	allowed := m.Workers
+	present := m.busy[target]
 	p, parked := m.parked[target]
-	if parked {
-		allowed = 1 // a probe
-	}
-	if m.busy[target] >= allowed || p.until.After(now) {
+	since := now.Sub(present.hired) // negative: the clock was set back
+	switch {
+	case p.until.After(now):
+		return
+	case parked && present.workers > 0: // one is enough for a probe
+		return
+	case present.workers >= m.Workers:
+		return
+	case present.workers >= quickWorkers && since >= 0 && since < hirePause:
 		return
 	}
-	m.busy[target]++
+	m.busy[target] = crew{present.workers + 1, now}
 	m.workers.Go(func() { m.work(ctx, target) })
 }
 
@@ -181,9 +200,12 @@ func (m *Manager) work(ctx context.Context, target int64) {
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.busy[target]--; m.busy[target] == 0 {
+		left := m.busy[target]
+		if left.workers--; left.workers == 0 {
 			delete(m.busy, target)
+			return
 		}
+		m.busy[target] = left
 	}()
 	for ctx.Err() == nil {
 		probe := m.isParked(target)
