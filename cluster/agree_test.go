@@ -60,6 +60,16 @@ func (r *rig) agree(round int) {
 			})
 		}
 		asking.Wait()
+		a.tidy()
+	}
+}
+
+// tidy takes away what the next rounds would pay for: connections to the database, and audit devices that each request is written to.
+func (a *agreement) tidy() {
+	a.t.Helper()
+	a.must(a.revokePrefix(a.nodes[0], a.name, true))
+	for _, path := range []string{"sys/audit/", "database/roles/", "database/config/"} {
+		a.root(http.MethodDelete, path+a.name, nil)
 	}
 }
 
