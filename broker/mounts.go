@@ -200,7 +200,8 @@ func (b *Broker) Tune(ctx context.Context, path string, change func(*Mount) erro
 }
 
 // Disable removes a mount with all that it issued and stores: hidden at once, then its leases and tokens are revoked,
-// then the engine's rows go, then the entry. When a lease cannot be revoked the mount stays and is shown again.
+// then the engine's rows go, then the entry. When a lease cannot be revoked the mount stays and is shown again. When it is the store
+// that fails, the mount stays hidden, and is finished later.
 // Nothing mounted there is no error.
 func (b *Broker) Disable(ctx context.Context, kind Kind, path string) error {
 	switch {
@@ -216,17 +217,18 @@ func (b *Broker) Disable(ctx context.Context, kind Kind, path string) error {
 	return b.finishNow(ctx, id)
 }
 
-// finishNow empties a mount that this request has hidden. One that cannot be emptied is shown again: the client is told.
+// finishNow empties a mount that this request has hidden. One whose leases cannot be revoked is shown again before the client is told
+// so: a refusal has changed nothing. Any other failure leaves the mount as it is, partly emptied perhaps, and the client does not know.
 func (b *Broker) finishNow(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), unmountTime, errUnmountTime)
 	defer cancel()
 	// Crash: the mount is hidden and its row due; Reap, on any node, goes on with it.
 	err := b.finish(ctx, id)
-	if err == nil {
-		return nil
+	if errs.From(err) == nil {
+		return err
 	}
-	if shown := b.show(context.WithoutCancel(ctx), id); shown != nil {
-		b.log.Error("a mount that cannot be emptied stays hidden until the next attempt", "mount_uuid", id, "error", shown)
+	if failed := b.show(context.WithoutCancel(ctx), id); failed != nil {
+		return fmt.Errorf("show a mount again that could not be emptied (%s): %w", err, failed)
 	}
 	return err
 }
@@ -333,7 +335,7 @@ func (b *Broker) revokeLeases(ctx context.Context, m *Mount) error {
 			if shown := errs.From(err); shown != nil {
 				return errs.New(errs.Invalid, "failed to revoke leases of %q: %s", m.Name(), shown.Text).Because(err)
 			}
-			return errs.New(errs.Invalid, "failed to revoke leases of %q", m.Name()).Because(err)
+			return fmt.Errorf("revoke leases of %q: %w", m.Name(), err)
 		}
 		left := false
 		err := b.store.Update(ctx, func(tx *store.Tx) error {

@@ -41,6 +41,25 @@ func TestDisableRevokesFirst(t *testing.T) {
 	wantError(t, err, errs.NotFound, "")
 }
 
+// A mount whose rows cannot all be removed has lost some of them: it is not shown again, and any node goes on.
+func TestDisableGoesOnAfterAFailure(t *testing.T) {
+	t.Parallel()
+	n := brokertest.New(t, broker.Settings{})
+	n.Must(engine.Update, "sys/mounts/lab", map[string]any{"type": "lab"})
+	n.Must(engine.Update, "lab/note", map[string]any{"v": 1})
+	n.Lab.BreakUnmount(errors.New("the disk is full"))
+	_, err := n.Do(n.Root, engine.Delete, "sys/mounts/lab", nil)
+	if err == nil || errs.From(err) != nil {
+		t.Fatalf("got %v, want an error that clients are told nothing of", err)
+	}
+	_, err = n.Do(n.Root, engine.Read, "lab/note", nil)
+	wantError(t, err, errs.NotFound, `no handler for route "lab/note". route entry not found.`)
+	n.Lab.BreakUnmount(nil)
+	n.Clock.Advance(time.Hour)
+	reap(n)
+	n.Must(engine.Update, "sys/mounts/lab", map[string]any{"type": "lab"})
+}
+
 // While a mount is being emptied it takes no requests, and its path is taken. A process that dies there leaves the rest
 // to any node.
 func TestDisableIsTakenUpAfterACrash(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/plugins"
+	"leasehold/store"
 )
 
 func TestReloadOnEveryNode(t *testing.T) {
@@ -71,5 +72,41 @@ func TestRegistered(t *testing.T) {
 	}
 	if got := w.must(engine.Read, "config/b", nil).Data["plugin_version"]; got != "" {
 		t.Errorf("version %v after it was taken away", got)
+	}
+}
+
+// TestStalePools has another node delete, reload and rotate connections: this one closes what it has open of them.
+func TestStalePools(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect()
+	w.creds("app")
+	open := func() int {
+		if err := w.engine.RunOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		opened, _ := w.hooks.count()
+		return opened
+	}
+	before := open()
+	if before == 0 {
+		t.Fatal("a pool that is in use was closed")
+	}
+	w.elsewhere(`UPDATE database_connections SET version = 'another'`)
+	if got := open(); got != before-1 {
+		t.Errorf("%d pools are open after another node changed the connection, %d were before", got, before)
+	}
+	w.creds("app")
+	w.elsewhere(`DELETE FROM database_connections`)
+	if got := open(); got != before-1 {
+		t.Errorf("%d pools are open after another node deleted the connection, %d were before", got, before)
+	}
+}
+
+// elsewhere is what another node writes.
+func (w *world) elsewhere(sql string) {
+	w.Helper()
+	if err := w.store.Update(w.Context(), func(tx *store.Tx) error { _, err := tx.Exec(sql); return err }); err != nil {
+		w.Fatal(err)
 	}
 }

@@ -190,10 +190,11 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 	return nil
 }
 
-// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, and begins to rotate static roles
-// and connections' own passwords, and to reconcile connections, that are due. It costs an index look-up for each connection when there is nothing to do.
+// RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, closes pools of what another node has
+// deleted or changed, and begins to rotate static roles and connections' own passwords, and to reconcile connections, that are due. It
+// costs an index look-up for each connection when there is nothing to do.
 func (e *Engine) RunOnce(ctx context.Context) error {
-	return errors.Join(e.removeRetired(ctx), e.rotateDue(ctx), e.rotateRootsDue(ctx), e.reconcileDue(ctx))
+	return errors.Join(e.removeRetired(ctx), e.closeStale(ctx), e.rotateDue(ctx), e.rotateRootsDue(ctx), e.reconcileDue(ctx))
 }
 
 // Wait returns when what RunOnce has begun is over.
@@ -211,6 +212,35 @@ func (e *Engine) removeRetired(ctx context.Context) error {
 		if err := e.remove(ctx, c); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// closeStale closes this node's pools whose connections are deleted, or have another version: a database lets in only so many.
+func (e *Engine) closeStale(ctx context.Context) error {
+	open := e.pools.versions()
+	if len(open) == 0 {
+		return nil
+	}
+	stale := map[string]string{}
+	err := e.store.View(ctx, func(tx *store.Tx) error {
+		for id, version := range open {
+			var present string
+			err := tx.QueryRow(`SELECT version FROM database_connections WHERE id = $1`, id).Scan(&present)
+			if err != nil && !errors.Is(err, store.ErrNoRow) {
+				return err
+			}
+			if present != version {
+				stale[id] = version
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look for stale pools: %w", err)
+	}
+	for id, version := range stale {
+		e.pools.forgetVersion(id, version)
 	}
 	return nil
 }

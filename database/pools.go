@@ -8,7 +8,8 @@ import (
 )
 
 // pools keeps one open database for each connection. A pool is known by the version of the connection's row, so a
-// connection that was changed is opened anew by whoever reads the new row, on every node. Safe for concurrent use.
+// connection that was changed is opened anew by whoever reads the new row, on every node. Those that nobody asks for any more, as
+// another node has deleted the connection, are closed by the engine's duty. Safe for concurrent use.
 type pools struct {
 	mu   sync.Mutex
 	open map[string]*pool // by connection id; guarded by mu
@@ -97,6 +98,30 @@ func (p *pools) forgetAll(prefix string) {
 	p.mu.Unlock()
 	for _, old := range idle {
 		old.close()
+	}
+}
+
+// versions are those of the open pools, by connection id.
+func (p *pools) versions() map[string]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	open := make(map[string]string, len(p.open))
+	for id, this := range p.open {
+		open[id] = this.version
+	}
+	return open
+}
+
+// forgetVersion is forget, unless the pool has another version by now.
+func (p *pools) forgetVersion(id, version string) {
+	p.mu.Lock()
+	var idle *pool
+	if this := p.open[id]; this != nil && this.version == version {
+		idle = p.removeLocked(id)
+	}
+	p.mu.Unlock()
+	if idle != nil {
+		idle.close()
 	}
 }
 

@@ -338,9 +338,6 @@ func (c *client) administer(m *mount) bool {
 	if !told {
 		return true
 	}
-	if o.class == no && c.faults {
-		o.class = unknown // it cannot be told apart from a store that was away, also when the mount was to be shown again
-	}
 	c.revoked(o, m.path+"/", true)
 	hide, gone := o, o
 	hide.verb, gone.verb = "hide", "gone"

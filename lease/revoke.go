@@ -111,7 +111,10 @@ func (m *Manager) RevokeMount(ctx context.Context, mountUUID string) error {
 		err = m.each(claimed, func(c claim) error {
 			if err := m.undo(ctx, c); err != nil {
 				m.putOff(ctx, c.Record, err)
-				return revocationRefused(err)
+				if refused := revocationRefused(err); errs.From(refused) != nil {
+					return refused
+				}
+				return errs.New(errs.Invalid, "lease %s could not be revoked: the server's log says why", c.ID).Because(err)
 			}
 			if c.unborn() { // a late create could land after the mount is gone, and nobody would know how to undo it
 				return errors.Join(errs.New(errs.Conflict, "a credential of this mount is just being created: try again in a moment"),

@@ -241,6 +241,7 @@ type Lab struct {
 	notes   map[string]map[string]any // by mount and path; guarded by mu
 	lent    map[string]bool           // by lease; guarded by mu
 	refusal error                     // of every revocation; guarded by mu
+	broken  error                     // what Unmount fails with; guarded by mu
 	before  func()                    // a lend; guarded by mu
 	after   func()                    // a lend; guarded by mu
 }
@@ -261,6 +262,13 @@ func (l *Lab) Refuse(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refusal = err
+}
+
+// BreakUnmount makes every removal of a mount's notes fail half-way from now on; nil: succeed.
+func (l *Lab) BreakUnmount(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = err
 }
 
 // BeforeLend has fn called when a request to lend has come, before it asks for a lease.
@@ -371,7 +379,7 @@ func (l *Lab) Unmount(_ context.Context, m engine.Mount) error {
 			delete(l.notes, key)
 		}
 	}
-	return nil
+	return l.broken
 }
 
 // door is an auth method that lets everybody in who says a name, and hands out secret ids.

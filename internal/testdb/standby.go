@@ -94,15 +94,31 @@ func awaitTrue(t testing.TB, conn *pgx.Conn, question string) {
 // Kill ends all processes of the server without a chance to say or write anything, as when its machine dies.
 func (p *postmaster) Kill() {
 	_ = syscall.Kill(p.pid, syscall.SIGSTOP) // it starts no more processes
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid, p.pid))
-	for _, child := range strings.Fields(string(children)) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid, p.pid))
+	var children []int
+	for _, child := range strings.Fields(string(text)) {
 		if pid, err := strconv.Atoi(child); err == nil {
+			children = append(children, pid)
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	_ = syscall.Kill(p.pid, syscall.SIGKILL)
 	<-p.done
+	for _, pid := range children { // on a busy machine they die late, and the next server would not start beside them
+		awaitEnd(pid)
+	}
 	p.removeSharedMemory()
+}
+
+// awaitEnd returns when a process that is not ours to wait for has ended.
+func awaitEnd(pid int) {
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		<-time.After(5 * time.Millisecond)
+	}
 }
 
 // removeSharedMemory removes the segment that shows others whether a process of the server lives. A machine that dies
