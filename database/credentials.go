@@ -1,22 +1,18 @@
 package database
 
 import (
-	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
+
+	"leasehold/plugins"
 )
 
-// The kinds of credential that a role may ask for. Whether the database has them is found out when one is asked for.
-const (
-	typePassword    = "password"
-	typeRSA         = "rsa_private_key"
-	typeCertificate = "client_certificate"
-)
-
-// credential is what a role hands out. The fields beside Type are those of credential_config, and each type has its own.
+// credential is what a role hands out. The fields beside Type are those of credential_config, and each type has its own. Whether
+// the database takes the type is found out when a user is made.
 type credential struct {
 	Type string `json:"type"`
 
@@ -27,7 +23,7 @@ type credential struct {
 
 	CommonNameTemplate string `json:"common_name_template,omitempty"` // client_certificate, like all below
 	CACert             string `json:"ca_cert,omitempty"`
-	CAPrivateKey       string `json:"ca_private_key,omitempty"`
+	CAPrivateKey       string `json:"ca_private_key,omitempty"` // a secret: it is in the role's sealed row, and nothing shows it
 	KeyType            string `json:"key_type,omitempty"`
 	SignatureBits      int    `json:"signature_bits,omitempty"`
 }
@@ -38,11 +34,11 @@ func newCredential(kind string, config map[string]string) (credential, error) {
 	c := credential{Type: kind}
 	var err error
 	switch kind {
-	case typePassword:
+	case plugins.TypePassword:
 		c.PasswordPolicy = config["password_policy"]
-	case typeRSA:
+	case plugins.TypeRSA:
 		err = c.readRSA(config)
-	case typeCertificate:
+	case plugins.TypeCertificate:
 		err = c.readCertificate(config)
 	}
 	return c, err
@@ -63,11 +59,11 @@ func (c *credential) readRSA(config map[string]string) (err error) {
 
 func (c *credential) readCertificate(config map[string]string) (err error) {
 	switch c.KeyType = config["key_type"]; c.KeyType {
-	case "rsa":
+	case keyRSA:
 		c.KeyBits, err = choice(config, "key_bits", 2048, 3072, 4096)
-	case "ec":
+	case keyEC:
 		c.KeyBits, err = choice(config, "key_bits", 256, 224, 384, 521)
-	case "ed25519":
+	case keyEd25519:
 	default:
 		err = errors.New("invalid key_type")
 	}
@@ -80,16 +76,17 @@ func (c *credential) readCertificate(config map[string]string) (err error) {
 	if c.CommonNameTemplate = config["common_name_template"]; c.CommonNameTemplate == "" {
 		return errors.New("missing common_name_template")
 	}
+	if _, err := c.commonName(commonNameData{DisplayName: "token", RoleName: "role", Username: "user"}, time.Unix(0, 0).UTC()); err != nil {
+		return fmt.Errorf("invalid common_name_template: %w", err)
+	}
 	c.CACert, c.CAPrivateKey = config["ca_cert"], config["ca_private_key"]
 	for name, text := range map[string]string{"ca_cert": c.CACert, "ca_private_key": c.CAPrivateKey} {
 		if block, _ := pem.Decode([]byte(text)); block == nil {
 			return fmt.Errorf("missing %s: it must be PEM", name)
 		}
 	}
-	if _, err := tls.X509KeyPair([]byte(c.CACert), []byte(c.CAPrivateKey)); err != nil {
-		return errors.New("ca_cert and ca_private_key are not a certificate and its key") // the cause could quote the key
-	}
-	return nil
+	_, err = c.authority()
+	return err
 }
 
 // choice reads a number that must be one of the given ones; the first is the default.

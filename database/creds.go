@@ -10,7 +10,6 @@ import (
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
-	"leasehold/internal/secret"
 	"leasehold/internal/ttl"
 	"leasehold/lease"
 	"leasehold/plugins"
@@ -33,6 +32,7 @@ type payload struct {
 	User       string   `json:"user"`
 	Revocation []string `json:"revocation,omitempty"`
 	Check      bool     `json:"check,omitempty"` // the user of a role check: see check.go
+	Type       string   `json:"type,omitempty"`  // of the user's credential; empty: a password
 
 	// Guess says that User is what the database was told to call the user, and that it may have chosen another name: it is a
 	// plugins.Namer, and the process that asked it never recorded the answer.
@@ -52,7 +52,7 @@ type plan struct {
 type made struct {
 	*plan
 	user     userName
-	password secret.Text
+	login    login
 	record   lease.Record // zero: no intent was written
 	warnings []string
 }
@@ -60,18 +60,20 @@ type made struct {
 // readCredentials makes a user by a role and hands it out on a lease.
 //
 // Errors: Invalid (unknown role, credential type that the database does not have), Unavailable (no such connection, role
-// not allowed, no password by the policy, the database refused or did not answer), those of lease.Issue.
+// not allowed, the database refused or did not answer), those of makeLogin and of lease.Issue.
 // Wire: creds/:role.
 func (e *Engine) readCredentials(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	m, err := e.makeUser(ctx, r, f.Text("name"), nil)
 	if err != nil {
 		return nil, err
 	}
+	data := m.login.shown()
+	data["username"] = m.user.shown
 	return &engine.Response{
 		Secret: &engine.Secret{
 			LeaseID: m.record.ID, Duration: m.record.ExpiresAt.Sub(m.record.IssuedAt).Truncate(time.Second), Renewable: m.record.Renewable,
 		},
-		Data:     map[string]any{"username": m.user.shown, "password": m.password.Reveal()},
+		Data:     data,
 		Warnings: m.warnings,
 	}, nil
 }
@@ -124,18 +126,18 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 	if err != nil {
 		return nil, errs.Framed(errs.Unavailable, "error creating database object: %s", err)
 	}
-	if kind := p.role.Credential.Type; kind != typePassword || !slices.Contains(driver.CredentialTypes(), kind) {
-		return nil, errs.New(errs.Invalid, "unsupported credential_type: %q", kind)
-	}
-	m := &made{plan: p}
-	if m.password, err = e.password(ctx, p.role.Credential.PasswordPolicy, p.connection.settings.PasswordPolicy); err != nil {
-		return nil, err
+	kind := p.role.Credential.Type
+	if !slices.Contains(driver.CredentialTypes(), kind) {
+		return nil, errUnsupported(kind)
 	}
 	pool, err := e.acquire(p.connection)
 	if err != nil {
 		return nil, err
 	}
 	defer e.pools.release(pool)
+	if err := e.refuseType(ctx, pool, kind); err != nil {
+		return nil, err
+	}
 	namer, names := pool.db.(plugins.Namer)
 	if len(p.role.Creation) == 0 && !names {
 		return nil, errs.Framed(errs.Unavailable, "empty creation statements")
@@ -144,14 +146,22 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 	if caller == nil {
 		caller = &engine.Caller{}
 	}
+	m := &made{plan: p}
 	if m.user, err = pool.names.create(nameData{DisplayName: caller.DisplayName, RoleName: p.name}, p.now); err != nil {
 		return nil, nameError(err)
+	}
+	subject := commonNameData{DisplayName: caller.DisplayName, RoleName: p.name, Username: m.user.text}
+	if m.login, err = e.makeLogin(ctx, p, subject, pool.names.limits.Certified, lastMoment(r, p, caller)); err != nil {
+		return nil, err
 	}
 	if err := e.refuseTaken(ctx, pool, m.user); err != nil {
 		return nil, err
 	}
 	planned := payload{
-		Role: p.name, User: m.user.text, Revocation: p.role.Revocation, Check: p.check, Guess: names && !namer.Obeys(m.user.text),
+		Role: p.name, User: m.user.text, Revocation: p.role.Revocation, Check: p.check, Guess: names && !namer.Obeys(m.user.text, kind),
+	}
+	if kind != plugins.TypePassword {
+		planned.Type = kind
 	}
 	actual := planned
 	intent, warnings, err := e.intent(r, p, caller, planned)
@@ -167,7 +177,7 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 	m.warnings = warnings
 	active, err := e.leases.Issue(ctx, intent, func(ctx context.Context, record lease.Record) error {
 		m.record = record
-		user, err := e.create(ctx, pool, p, m.user, m.password, record)
+		user, err := e.create(ctx, pool, p, m.user, m.login, record)
 		switch {
 		case err != nil && planned.Guess:
 			return e.createdNot(ctx, pool, p, m.user, err)
@@ -184,6 +194,28 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 	}
 	m.record = active
 	return m, nil
+}
+
+// errUnsupported refuses a kind of credential that the database does not take. Source of the text: the wire contract, "creds/:role".
+func errUnsupported(credentialType string) error {
+	return errs.New(errs.Invalid, "unsupported credential_type: %q", credentialType)
+}
+
+// refuseType asks a database that may be particular about it whether it takes a kind of credential. All take passwords.
+func (e *Engine) refuseType(ctx context.Context, p *pool, credentialType string) error {
+	chooser, ok := p.db.(plugins.Chooser)
+	if !ok || credentialType == plugins.TypePassword {
+		return nil
+	}
+	takes := false
+	err := e.callPool(ctx, p, true, func(ctx context.Context, _ plugins.Database) (err error) {
+		takes, err = chooser.Takes(ctx, credentialType)
+		return err
+	})
+	if err == nil && !takes {
+		err = errUnsupported(credentialType)
+	}
+	return err
 }
 
 // refuseTaken looks whether the database knows a name already that is not random. It looks before the intent is written:
@@ -203,6 +235,23 @@ func (e *Engine) refuseTaken(ctx context.Context, p *pool, name userName) error 
 		}
 		return err
 	})
+}
+
+// lastMoment is when a lease that is issued now has ended, however often it is renewed. The limits may be changed later, what was made by
+// them is not.
+func lastMoment(r *engine.Request, p *plan, caller *engine.Caller) time.Time {
+	limit := r.Mount.MaxTTL
+	if p.role.MaxTTL > 0 {
+		limit = min(limit, p.role.MaxTTL)
+	}
+	if p.check {
+		limit = checkTTL
+	}
+	last := p.now.Add(limit)
+	if end := caller.ExpiresAt; caller.Type == "batch" && !end.IsZero() && end.Before(last) {
+		last = end
+	}
+	return last
 }
 
 // intent is the lease to be issued, and the warnings about its lifetime.
@@ -242,11 +291,11 @@ func (e *Engine) intent(r *engine.Request, p *plan, caller *engine.Caller, plann
 
 // create makes the user, and returns what it is called. A name that is not random is not dropped after a refusal, which changed
 // nothing: it may have become somebody else's since refuseTaken looked.
-func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, password secret.Text, r lease.Record) (user string, err error) {
+func (e *Engine) create(ctx context.Context, p *pool, pl *plan, name userName, l login, r lease.Record) (user string, err error) {
 	user = name.text
 	err = e.callPool(ctx, p, true, func(ctx context.Context, db plugins.Database) (err error) {
 		u := plugins.User{
-			Name: name.text, Password: password, Expiration: r.ExpiresAt.Add(expiryGrace), Statements: pl.role.Creation,
+			Name: name.text, Password: l.password, Key: l.key, Expiration: r.ExpiresAt.Add(expiryGrace), Statements: pl.role.Creation,
 			Mark: e.mark(pl.connection, pl.name, r.IssuedAt),
 		}
 		if namer, ok := db.(plugins.Namer); ok {

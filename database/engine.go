@@ -74,6 +74,7 @@ type Engine struct {
 	onRotated      func(mount, connection string, took time.Duration, err error)
 	node           func() int64
 	turns          turns
+	keyTurns       chan struct{} // holds an item for each key that is being made
 }
 
 // New makes the engine and registers it with the lease manager.
@@ -107,6 +108,7 @@ func New(cfg Config) (*Engine, error) {
 		timeout: cfg.CreateTimeout, clock: cfg.Clock, log: cfg.Log, pools: newPools(),
 		reconciled: cfg.OnReconciled, rounds: rounds{told: map[string]int64{}},
 		onRotated: cfg.OnRotated, node: cfg.Node, turns: turns{busy: map[string]context.CancelFunc{}, parked: map[string]parked{}},
+		keyTurns: newKeyTurns(),
 	}
 	e.Router = engine.NewRouter(append(append(e.reconcilePaths(), e.staticPaths()...),
 		&engine.Path{

@@ -17,7 +17,7 @@ import (
 	"leasehold/internal/secret"
 )
 
-// drawing is one execution of a user name template: its instant, and the random parts that it drew.
+// drawing is one execution of a template of names: its instant, and the random parts that it drew.
 type drawing struct {
 	now    time.Time
 	values []string

@@ -67,7 +67,7 @@ func (n *named) CreateNamed(ctx context.Context, u plugins.User) (string, error)
 	return u.Name, err
 }
 
-func (n *named) Obeys(string) bool {
+func (n *named) Obeys(string, string) bool {
 	n.names.mu.Lock()
 	defer n.names.mu.Unlock()
 	return n.names.obeys

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func (e *Engine) Revoke(ctx context.Context, r lease.Record) error {
 		if l.Check && len(l.Revocation) > 0 && saidNo(err) {
 			err = db.DropUser(ctx, l.User, nil)
 		}
-		if namer, ok := db.(plugins.Namer); l.Guess && ok && (err == nil || saidNo(err)) && !namer.Obeys(l.User) {
+		if namer, ok := db.(plugins.Namer); l.Guess && ok && (err == nil || saidNo(err)) && !namer.Obeys(l.User, cmp.Or(l.Type, plugins.TypePassword)) {
 			return &plugins.Error{Op: "drop user", Class: plugins.Refused, Err: fmt.Errorf(
 				"the answer of the plugin that was to make the user %q at %s was lost, and it may have called it otherwise: "+
 					"look for a user with a part of that name in the database, drop it, and then forget this lease with revoke-force and its id",

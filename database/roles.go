@@ -11,6 +11,7 @@ import (
 
 	"leasehold/engine"
 	"leasehold/internal/errs"
+	"leasehold/plugins"
 	"leasehold/store"
 )
 
@@ -156,7 +157,7 @@ func roleToChange(tx *store.Tx, mount, name string) (*role, error) {
 	case kind == static:
 		return nil, errNameTaken
 	case present == nil:
-		return &role{Credential: credential{Type: typePassword}}, nil
+		return &role{Credential: credential{Type: plugins.TypePassword}}, nil
 	}
 	return present, nil
 }
@@ -193,7 +194,7 @@ func (c *credential) merge(f *engine.Fields) error {
 		kind = f.Text("credential_type")
 	}
 	switch kind {
-	case typePassword, typeRSA, typeCertificate:
+	case plugins.TypePassword, plugins.TypeRSA, plugins.TypeCertificate:
 	default:
 		return errs.New(errs.Invalid, "invalid credential_type %q", kind)
 	}

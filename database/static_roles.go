@@ -9,6 +9,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
+	"leasehold/plugins"
 	"leasehold/store"
 )
 
@@ -67,7 +68,7 @@ func (e *Engine) writeStaticRole(ctx context.Context, r *engine.Request, f *engi
 
 // makeStaticRole takes a user over. Until the database has its new password, nobody sees the role.
 func (e *Engine) makeStaticRole(ctx context.Context, mount, name string, f *engine.Fields) (*engine.Response, error) {
-	m := &managed{name: name, role: staticRole{Credential: credential{Type: typePassword}}}
+	m := &managed{name: name, role: staticRole{Credential: credential{Type: plugins.TypePassword}}}
 	if _, err := m.role.merge(f); err != nil {
 		return nil, err
 	}
@@ -362,8 +363,8 @@ func (e *Engine) usable(ctx context.Context, c *connection, role, credentialType
 	if err != nil {
 		return nil, errs.Framed(errs.Unavailable, "error creating database object: %s", err)
 	}
-	if credentialType != typePassword || !slices.Contains(driver.CredentialTypes(), credentialType) {
-		return nil, errs.New(errs.Invalid, "unsupported credential_type: %q", credentialType)
+	if credentialType != plugins.TypePassword || !slices.Contains(driver.CredentialTypes(), credentialType) {
+		return nil, errUnsupported(credentialType)
 	}
 	return e.settle(ctx, c)
 }

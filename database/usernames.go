@@ -13,7 +13,7 @@ import (
 	"leasehold/plugins"
 )
 
-// What a user name template may cost. A template has no loops and cannot call another one, each value it makes is
+// What a template of names may cost. A template has no loops and cannot call another one, each value it makes is
 // bounded, and so its time and memory grow with its length alone.
 const (
 	maxTemplate = 4096 // bytes of template text
@@ -24,7 +24,7 @@ const (
 // enoughRandom is how many random characters make a name that nobody else has: 47 bits, and 41 where the template changes their case.
 const enoughRandom = 8
 
-// nameData is what a template sees.
+// nameData is what username_template sees.
 type nameData struct {
 	DisplayName string // of the caller's token
 	RoleName    string
@@ -51,13 +51,7 @@ func newUsernames(text string, limits plugins.Usernames) (*usernames, error) {
 	if text == "" {
 		text = limits.Template
 	}
-	if len(text) > maxTemplate {
-		return nil, fmt.Errorf("unable to initialize username template: it is longer than %d bytes", maxTemplate)
-	}
-	t, err := template.New("username").Funcs((&drawing{}).functions()).Parse(text)
-	if err == nil {
-		err = refuseLoops(t)
-	}
+	t, err := compile("username", text)
 	if err != nil {
 		return nil, fmt.Errorf("unable to initialize username template: %w", err)
 	}
@@ -73,16 +67,37 @@ func newUsernames(text string, limits plugins.Usernames) (*usernames, error) {
 // create makes a name. Errors are safe to show: they hold parts of the template and of the name, which are no secrets.
 func (u *usernames) create(data nameData, now time.Time) (userName, error) {
 	data.DisplayName = harmless(data.DisplayName)
-	drawn := &drawing{now: now}
-	t, err := u.template.Clone() // functions belong to a template, and ours know the time and what they drew
+	text, drawn, err := draw(u.template, data, now)
 	if err != nil {
 		return userName{}, err
 	}
-	out := &boundedBuffer{limit: maxName}
-	if err := t.Funcs(drawn.functions()).Execute(out, data); err != nil {
-		return userName{}, err
+	return u.fit(text, drawn)
+}
+
+// compile parses a template of names, and refuses what would cost more than its length tells. name is for its errors.
+func compile(name, text string) (*template.Template, error) {
+	if len(text) > maxTemplate {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxTemplate)
 	}
-	return u.fit(out.String(), drawn.values)
+	t, err := template.New(name).Funcs((&drawing{}).functions()).Parse(text)
+	if err == nil {
+		err = refuseLoops(t)
+	}
+	return t, err
+}
+
+// draw makes a name by a compiled template, and tells the random values that it drew.
+func draw(compiled *template.Template, data any, now time.Time) (text string, drawn []string, err error) {
+	t, err := compiled.Clone() // functions belong to a template, and ours know the time and what they drew
+	if err != nil {
+		return "", nil, err
+	}
+	d := &drawing{now: now}
+	out := &boundedBuffer{limit: maxName}
+	if err := t.Funcs(d.functions()).Execute(out, data); err != nil {
+		return "", nil, err
+	}
+	return out.String(), d.values, nil
 }
 
 // fit checks a name against what the database takes. A database that cuts long names by itself, when a user is made as
@@ -180,7 +195,7 @@ type boundedBuffer struct {
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
 	if b.Len()+len(p) > b.limit {
-		return 0, fmt.Errorf("the user name is longer than %d bytes", b.limit)
+		return 0, fmt.Errorf("the name is longer than %d bytes", b.limit)
 	}
 	return b.Buffer.Write(p)
 }

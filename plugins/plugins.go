@@ -21,9 +21,17 @@ type Driver interface {
 	Open(s Settings) (Database, error)
 	// Usernames says what names the database accepts, and how a name is made when nothing else is configured.
 	Usernames() Usernames
-	// CredentialTypes are the kinds of credential that a role may ask for.
+	// CredentialTypes are the kinds of credential that a role may ask for: TypePassword, and whichever others the databases take.
+	// Those that not all of the driver's databases take are told by a [Chooser].
 	CredentialTypes() []string
 }
+
+// The kinds of credential. Source of the words: the public HTTP API, credential_type.
+const (
+	TypePassword    = "password"
+	TypeRSA         = "rsa_private_key"    // an RSA key: the database knows the public half of it
+	TypeCertificate = "client_certificate" // a certificate: the database knows who signed it, and its subject
+)
 
 // Settings are a connection's details as the operator wrote them, the password included. Values have the JSON types
 // of the request: string, json.Number, bool, []any, map[string]any.
@@ -34,6 +42,9 @@ type Usernames struct {
 	MaxLength int    // bytes; 0: no limit
 	Cuts      bool   // the database cuts longer names by itself, when a user is made and when it logs in
 	Template  string // Go template of the default name, in the language of username_template
+
+	// Certified: a certificate lets in the user whose name is its common name, and no other.
+	Certified bool
 }
 
 // Database is one configured target. Safe for concurrent use; calls run in parallel up to the pool's limit.
@@ -89,8 +100,13 @@ type Namer interface {
 	// CreateNamed is CreateUser, and returns what the user is called. Its error is Unknown when a user may have been made whose
 	// name is not known.
 	CreateNamed(ctx context.Context, u User) (name string, err error)
-	// Obeys reports whether the database is known, from users that it made, to call a user of this name so.
-	Obeys(name string) bool
+	// Obeys reports whether the database is known, from users with that kind of credential that it made, to call a user of this name so.
+	Obeys(name, credentialType string) bool
+}
+
+// Chooser is an optional ability: only when it is asked does a database tell which of its driver's credential types it takes.
+type Chooser interface {
+	Takes(ctx context.Context, credentialType string) (bool, error)
 }
 
 // MarkPrefix begins every mark: a plugin that has to share the place with other text finds it by that.
@@ -106,10 +122,18 @@ type Account struct {
 // User is a user to be made.
 type User struct {
 	Name       string
-	Password   secret.Text
-	Expiration time.Time // when the database itself should refuse the login; zero: never
-	Statements []string  // the role's creation statements; empty only for a [Namer]
-	Mark       string    // what a [Marker] keeps with it: a line of printable ASCII that begins with MarkPrefix, no secret; empty: nothing
+	Password   secret.Text // empty only with a Key
+	Key        *Key        // takes the place of the password; nil, where the driver names no type but TypePassword
+	Expiration time.Time   // when the database itself should refuse the login; zero: never
+	Statements []string    // the role's creation statements; empty only for a [Namer]
+	Mark       string      // what a [Marker] keeps with it: a line of printable ASCII that begins with MarkPrefix, no secret; empty: nothing
+}
+
+// Key is what a database is told of a user that logs in with a key. The private half is none of its business.
+type Key struct {
+	Type      string // TypeRSA or TypeCertificate
+	PublicKey []byte // with TypeRSA: PKIX in PEM, "PUBLIC KEY"
+	Subject   string // with TypeCertificate: the certificate's, as RFC 2253 writes it: CN=v-app-1
 }
 
 // Change is what AlterUser changes; zero fields are left alone.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/database/dbplugin/v5/proto"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -26,14 +28,14 @@ const (
 	lastPause  = time.Minute
 )
 
-// database is one configured target. It implements [plugins.Database] and [plugins.Namer].
+// database is one configured target. It implements [plugins.Database], [plugins.Namer] and [plugins.Chooser].
 type database struct {
 	driver  Driver
 	config  *structpb.Struct
 	masks   []plugins.Mask
 	maxOpen int
-	naming  naming
-	turn    chan struct{} // holds an item while a process is being started
+	naming  map[string]*naming // by the users' kind of credential: a certificate's subject may be the user's name; constant
+	turn    chan struct{}      // holds an item while a process is being started
 
 	mu       sync.Mutex
 	current  *process  // takes new calls; nil: none; guarded by mu
@@ -47,6 +49,7 @@ type database struct {
 var (
 	_ plugins.Database = (*database)(nil)
 	_ plugins.Namer    = (*database)(nil)
+	_ plugins.Chooser  = (*database)(nil)
 )
 
 // MaxOpen implements [plugins.Database].
@@ -84,7 +87,15 @@ func (d *database) CreateNamed(ctx context.Context, u plugins.User) (name string
 		Statements:     &proto.Statements{Commands: u.Statements},
 		Expiration:     timestamppb.New(u.Expiration), // plugins refuse a request without one
 	}
+	kind := plugins.TypePassword
+	if u.Key != nil {
+		kind = u.Key.Type
+		req.CredentialType, req.PublicKey, req.Subject = credentialNumbers[kind], u.Key.PublicKey, u.Key.Subject
+	}
 	err = d.call(ctx, "create user", forms(u.Password.Reveal()), func(ctx context.Context, p *process) error {
+		if !p.takes(kind) {
+			return status.Errorf(codes.InvalidArgument, "the plugin does not take credential_type %q", kind)
+		}
 		p.remember(u.Password)
 		resp, err := p.rpc.NewUser(ctx, req)
 		name = resp.GetUsername()
@@ -96,9 +107,9 @@ func (d *database) CreateNamed(ctx context.Context, u plugins.User) (name string
 	if problem := unusable(name); problem != "" {
 		return "", &plugins.Error{Op: "create user", Class: plugins.Unknown, Err: errors.New("the plugin made a user and answered with " + problem)}
 	}
-	if d.naming.note(u.Name, name) {
+	if d.naming[kind].note(u.Name, name) {
 		d.driver.Log.Warn("a plugin does not call its users as it is told: a user whose making is interrupted at the wrong moment has to be looked for by hand; "+
-			"a username_template in its letter case, or shorter, may help", "plugin", d.driver.Name, "told", u.Name, "called", name)
+			"a username_template in its letter case, or shorter, may help", "plugin", d.driver.Name, "credential_type", kind, "told", u.Name, "called", name)
 	}
 	return name, nil
 }
@@ -119,7 +130,19 @@ func unusable(name string) string {
 }
 
 // Obeys implements [plugins.Namer].
-func (d *database) Obeys(name string) bool { return d.naming.covers(name) }
+func (d *database) Obeys(name, credentialType string) bool {
+	known := d.naming[credentialType]
+	return known != nil && known.covers(name)
+}
+
+// Takes implements [plugins.Chooser]: it asks the plugin's process, and starts it if there is none.
+func (d *database) Takes(ctx context.Context, credentialType string) (takes bool, err error) {
+	err = d.call(ctx, "start the plugin", nil, func(_ context.Context, p *process) error {
+		takes = p.takes(credentialType)
+		return nil
+	})
+	return takes, err
+}
 
 // AlterUser implements [plugins.Database].
 func (d *database) AlterUser(ctx context.Context, name string, c plugins.Change) error {
@@ -279,10 +302,12 @@ func (d *database) start(ctx context.Context, verify bool) error {
 		d.failedLocked(err)
 		return err
 	}
-	if _, err := p.rpc.Initialize(ctx, &proto.InitializeRequest{ConfigData: d.config, VerifyConnection: verify}); err != nil {
+	answer, err := p.rpc.Initialize(ctx, &proto.InitializeRequest{ConfigData: d.config, VerifyConnection: verify})
+	if err != nil {
 		p.kill() // answered or not: nothing else has been asked of it
 		return plugins.Conceal(explained(err), context.Cause(ctx), d.masks, nil)
 	}
+	p.types = announced(answer.GetConfigData())
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
@@ -291,7 +316,9 @@ func (d *database) start(ctx context.Context, verify bool) error {
 	}
 	if d.program != p.sha256 {
 		d.program = p.sha256
-		d.naming.forget()
+		for _, known := range d.naming {
+			known.forget()
+		}
 	}
 	old := d.replaceLocked(p)
 	d.mu.Unlock()

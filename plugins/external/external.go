@@ -59,6 +59,7 @@ func (d Driver) Open(s plugins.Settings) (plugins.Database, error) {
 	}
 	return &database{
 		driver: d, config: config, masks: settingMasks(s), maxOpen: maxOpen, turn: make(chan struct{}, 1),
+		naming: map[string]*naming{plugins.TypePassword: {}, plugins.TypeRSA: {}, plugins.TypeCertificate: {}},
 	}, nil
 }
 
@@ -73,5 +74,7 @@ func (Driver) Usernames() plugins.Usernames {
 	}
 }
 
-// CredentialTypes implements [plugins.Driver].
-func (Driver) CredentialTypes() []string { return []string{"password"} }
+// CredentialTypes implements [plugins.Driver]. They are those of the protocol: which of them a plugin takes it tells when it is started.
+func (Driver) CredentialTypes() []string {
+	return []string{plugins.TypePassword, plugins.TypeRSA, plugins.TypeCertificate}
+}

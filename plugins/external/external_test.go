@@ -142,12 +142,12 @@ func TestUsers(t *testing.T) {
 	if err := o.Verify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if o.namer.Obeys("V_ONE_1") {
+	if o.namer.Obeys("V_ONE_1", plugins.TypePassword) {
 		t.Error("it is known before it made any user")
 	}
 	o.create("V_ONE_1")
 	for name, want := range map[string]bool{"V_ONE_2": true, "V_1": true, "V_ONE_22": false, "v_one_2": false, "V-ONE-2": false} {
-		if got := o.namer.Obeys(name); got != want {
+		if got := o.namer.Obeys(name, plugins.TypePassword); got != want {
 			t.Errorf("Obeys(%s) = %v", name, got)
 		}
 	}
@@ -166,7 +166,7 @@ func TestOwnNames(t *testing.T) {
 	t.Parallel()
 	o := open(t, "names by itself", nil)
 	got, err := o.namer.CreateNamed(t.Context(), user("V_ONE"))
-	if err != nil || got != "v_one-own" || o.namer.Obeys("V_ONE") || !o.has("v_one-own") {
+	if err != nil || got != "v_one-own" || o.namer.Obeys("V_ONE", plugins.TypePassword) || !o.has("v_one-own") {
 		t.Errorf("got %q, %v", got, err)
 	}
 	failed(t, o.CreateUser(t.Context(), user("V_TWO")), plugins.Unknown, "instead of")

@@ -47,6 +47,7 @@ type process struct {
 	cmd    *exec.Cmd
 	dir    string // of its socket and temporary files
 	sha256 string
+	types  []string // of credential, that it has announced; constant once it is the present one
 	began  time.Time
 	log    *logWriter
 

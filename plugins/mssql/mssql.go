@@ -61,7 +61,7 @@ func (Driver) Usernames() plugins.Usernames {
 }
 
 // CredentialTypes is passwords only.
-func (Driver) CredentialTypes() []string { return []string{"password"} }
+func (Driver) CredentialTypes() []string { return []string{plugins.TypePassword} }
 
 // Database is one configured server, or one contained database of it.
 type Database struct {

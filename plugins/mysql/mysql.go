@@ -73,7 +73,7 @@ func (v Driver) Usernames() plugins.Usernames {
 }
 
 // CredentialTypes is passwords only.
-func (Driver) CredentialTypes() []string { return []string{"password"} }
+func (Driver) CredentialTypes() []string { return []string{plugins.TypePassword} }
 
 // Database is one configured server, or several that hold the same.
 type Database struct {

@@ -41,6 +41,8 @@ var (
 //
 // The mark is a line of the role's comment, below what the statements may have written there. See marks.go.
 //
+// A user with a Key gets no password: statements that have {{password}} in them are refused.
+//
 // When the statements create a role, but none of u.Name (a bare {{name}} is folded to lower case), they are undone: nobody
 // would drop it.
 //

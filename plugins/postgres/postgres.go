@@ -62,12 +62,15 @@ func (Driver) Usernames() plugins.Usernames {
 	return plugins.Usernames{
 		MaxLength: maxNameBytes,
 		Cuts:      true,
+		Certified: true,
 		Template:  `{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 8) (.RoleName | truncate 8) (random 20) (unix_time) | truncate 63 }}`,
 	}
 }
 
-// CredentialTypes is passwords only.
-func (Driver) CredentialTypes() []string { return []string{"password"} }
+// CredentialTypes are passwords, and certificates: with one a user logs in without a password where pg_hba.conf says hostssl and cert.
+func (Driver) CredentialTypes() []string {
+	return []string{plugins.TypePassword, plugins.TypeCertificate}
+}
 
 // Database is one configured server and database.
 type Database struct {
