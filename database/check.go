@@ -215,17 +215,11 @@ func (e *Engine) noteAbandoned(ctx context.Context, found *report, m *made) erro
 	return err
 }
 
-// errNotPassword says that a user was not tried because it logs in with a key.
-var errNotPassword = errors.New("the user logs in with a key, and only passwords are tried")
-
 // tryUser logs in as the user, lists its rights and renews it.
 func (e *Engine) tryUser(ctx context.Context, found *report, m *made) {
-	err := errNotPassword
-	if m.login.key == nil {
-		err = e.logInAs(ctx, e.timeout, m.connection, m.user.text, m.login.password)
-	}
+	err := e.logInAs(ctx, e.timeout, m.connection, m.role.Credential.Type, m.user.text, m.login.password)
 	switch {
-	case errors.Is(err, errNoTrial), errors.Is(err, errNotPassword):
+	case untried(err):
 		found.note(stepLogin, "not tried: "+err.Error(), nil)
 	case errors.Is(err, plugins.ErrWrongPassword), errors.Is(err, plugins.ErrNotAdmitted):
 		found.note(stepLogin, "", errs.New(errs.Unavailable, "the user cannot log in from this server: %s", err))

@@ -135,7 +135,7 @@ func (e *Engine) issue(ctx context.Context, r *engine.Request, p *plan) (*made, 
 		return nil, err
 	}
 	defer e.pools.release(pool)
-	if err := e.refuseType(ctx, pool, kind); err != nil {
+	if err := e.refuseType(ctx, p.connection, kind); err != nil {
 		return nil, err
 	}
 	namer, names := pool.db.(plugins.Namer)
@@ -202,14 +202,15 @@ func errUnsupported(credentialType string) error {
 }
 
 // refuseType asks a database that may be particular about it whether it takes a kind of credential. All take passwords.
-func (e *Engine) refuseType(ctx context.Context, p *pool, credentialType string) error {
-	chooser, ok := p.db.(plugins.Chooser)
-	if !ok || credentialType == plugins.TypePassword {
+func (e *Engine) refuseType(ctx context.Context, c *connection, credentialType string) error {
+	if credentialType == plugins.TypePassword {
 		return nil
 	}
-	takes := false
-	err := e.callPool(ctx, p, true, func(ctx context.Context, _ plugins.Database) (err error) {
-		takes, err = chooser.Takes(ctx, credentialType)
+	takes := true
+	err := e.call(ctx, c, true, func(ctx context.Context, db plugins.Database) (err error) {
+		if chooser, ok := db.(plugins.Chooser); ok {
+			takes, err = chooser.Takes(ctx, credentialType)
+		}
 		return err
 	})
 	if err == nil && !takes {

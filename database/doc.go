@@ -91,6 +91,9 @@
 //	slot 0: first's password is handed out ---rotate second, log in, commit---> slot 1: second's is; first's still works
 //	                                       <--rotate first, log in, commit-----
 //
+// Where a role's credential_type is rsa_private_key, a key stands for the password in all of this. It cannot be tried: the plugin's word
+// is taken.
+//
 // Due roles are found by an index on due_at, for each connection by itself: some are read, and a few at a time are claimed by whichever
 // node is first. A database that cannot be reached is probed with one role's rotation.
 package database

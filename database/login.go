@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"runtime"
 	"time"
 
@@ -71,13 +72,47 @@ func (e *Engine) makeRSA(ctx context.Context, bits int) (l login, err error) {
 	if err != nil {
 		return l, err
 	}
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
+	if l.key, err = publicHalf(key); err != nil {
 		return l, errNoKey(err)
 	}
-	l.key = &plugins.Key{Type: plugins.TypeRSA, PublicKey: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})}
 	l.private = private
 	return l, nil
+}
+
+// publicHalf is what a database is told of an RSA key.
+func publicHalf(key crypto.Signer) (*plugins.Key, error) {
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &plugins.Key{Type: plugins.TypeRSA, PublicKey: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}, nil
+}
+
+// nextPassword makes what a static role's user is to log in with next: a password, or a key in PKCS#8 and PEM, which takes its place
+// wherever static roles have one.
+//
+// Errors: those of makeLogin.
+func (e *Engine) nextPassword(ctx context.Context, r staticRole, c *connection) (secret.Text, error) {
+	if r.Credential.Type == plugins.TypeRSA {
+		l, err := e.makeRSA(ctx, r.Credential.KeyBits)
+		return l.private, err
+	}
+	return e.password(ctx, r.Credential.PasswordPolicy, c.settings.PasswordPolicy)
+}
+
+// storedKey is what a database is told of a static role's key.
+func storedKey(private secret.Text) (*plugins.Key, error) {
+	unreadable := errors.New("the stored key cannot be read") // without the cause, which might quote it
+	block, _ := pem.Decode([]byte(private.Reveal()))
+	if block == nil {
+		return nil, unreadable
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	signer, ok := key.(crypto.Signer)
+	if err != nil || !ok {
+		return nil, unreadable
+	}
+	return publicHalf(signer)
 }
 
 func (e *Engine) makeCertificate(ctx context.Context, c credential, commonName string, now, until time.Time) (l login, err error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"os"
 	"strings"
@@ -53,6 +54,7 @@ type world struct {
 	timeout time.Duration             // the engine's CreateTimeout
 	number  int64                     // of the engine's node
 	drivers map[string]plugins.Driver // beside PostgreSQL's and MySQL's
+	log     *slog.Logger              // nil: nothing is logged
 
 	external   func(name, version string) plugins.Driver // nil: nothing is registered
 	registered func(ctx context.Context, name, version string) (bool, error)
@@ -66,7 +68,13 @@ func newWorld(t *testing.T) *world {
 // newWorldOn is newWorld with a store of that kind.
 func newWorldOn(t *testing.T, dialect string) *world {
 	t.Helper()
-	clk := clock.NewFake(time.Date(2040, 5, 6, 7, 8, 9, 0, time.UTC))
+	return newWorldAt(t, dialect, time.Date(2040, 5, 6, 7, 8, 9, 0, time.UTC))
+}
+
+// newWorldAt is newWorldOn with a clock that begins at now.
+func newWorldAt(t *testing.T, dialect string, now time.Time) *world {
+	t.Helper()
+	clk := clock.NewFake(now)
 	w := &world{
 		T: t, pg: testdb.Shared(t).Scratch(t), clock: clk, hooks: &hooks{},
 		store:  newStore(t, dialect, clk),
@@ -104,7 +112,7 @@ func (w *world) start() {
 	drivers := map[string]plugins.Driver{plugin: driver{hooks: w.hooks}, "mysql-database-plugin": mysql.Driver{}}
 	maps.Copy(drivers, w.drivers)
 	e, err := database.New(database.Config{
-		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout, Node: func() int64 { return w.number },
+		Store: w.store, Leases: w.leases, CreateTimeout: w.timeout, Node: func() int64 { return w.number }, Log: w.log,
 		Drivers: drivers, External: w.external, Registered: w.registered,
 		PasswordPolicy: func(_ context.Context, name string) (func() (secret.Text, error), error) {
 			w.hooks.mu.Lock()

@@ -57,6 +57,9 @@ func (n *named) CreateNamed(ctx context.Context, u plugins.User) (string, error)
 	if len(u.Statements) == 0 {
 		u.Statements = []string{createOnly}
 	}
+	if u.Key != nil {
+		u.Statements = []string{createBare}
+	}
 	err := n.CreateUser(ctx, u)
 	if err == nil {
 		n.names.made = append(n.names.made, u.Name)

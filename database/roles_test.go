@@ -1,15 +1,10 @@
 package database_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -80,6 +75,7 @@ func TestCredentialConfig(t *testing.T) {
 	w := newWorld(t)
 	certificate, key := authority(t)
 	_, otherKey := authority(t)
+	leaf, leafKey := signed(t, &x509.Certificate{Subject: pkix.Name{CommonName: "no authority"}}, newECKey(t), nil, nil)
 	base := data{"common_name_template": "{{.RoleName}}", "ca_cert": certificate, "ca_private_key": key, "key_type": "ec"}
 	with := func(name string, value any) data {
 		changed := data{}
@@ -111,6 +107,13 @@ func TestCredentialConfig(t *testing.T) {
 		{"bad signature", "client_certificate", with("signature_bits", 1), "invalid signature_bits: 1", nil},
 		{"no template", "client_certificate", with("common_name_template", ""), "missing common_name_template", nil},
 		{"no authority", "client_certificate", with("ca_cert", "x"), "missing ca_cert: it must be PEM", nil},
+		{"template with an unknown field", "client_certificate", with("common_name_template", "{{.UserName}}"), "...invalid common_name_template: ", nil},
+		{"template that makes nothing", "client_certificate", with("common_name_template", "{{.RoleName | replace \"role\" \" \"}}"),
+			"invalid common_name_template: the common name is empty", nil},
+		{"template with a line", "client_certificate", with("common_name_template", "a\nb"),
+			`invalid common_name_template: the common name "a\nb" has characters that cannot be printed`, nil},
+		{"no authority's certificate", "client_certificate", data{"common_name_template": "x", "ca_cert": leaf, "ca_private_key": leafKey, "key_type": "ec"},
+			"ca_cert is not the certificate of an authority: it may not sign others", nil},
 		{"another key", "client_certificate", with("ca_private_key", otherKey), "ca_cert and ca_private_key are not a certificate and its key", nil},
 	} {
 		path := "roles/r"
@@ -120,7 +123,12 @@ func TestCredentialConfig(t *testing.T) {
 			body["credential_config"] = test.config
 		}
 		if test.refusal != "" {
-			w.refused(engine.Update, path, body, errs.Invalid, "credential_config validation failed: "+test.refusal)
+			text, part := strings.CutPrefix(test.refusal, "...")
+			text = "credential_config validation failed: " + text
+			if part {
+				text = "..." + text
+			}
+			w.refused(engine.Update, path, body, errs.Invalid, text)
 			continue
 		}
 		w.must(engine.Update, path, body)
@@ -129,24 +137,4 @@ func TestCredentialConfig(t *testing.T) {
 			t.Errorf("%s: %s", test.name, diff)
 		}
 	}
-}
-
-// authority makes a certificate and its key, PEM.
-func authority(t *testing.T) (certificate, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }

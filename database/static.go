@@ -11,6 +11,7 @@ import (
 	"leasehold/engine"
 	"leasehold/internal/errs"
 	"leasehold/internal/secret"
+	"leasehold/plugins"
 	"leasehold/store"
 )
 
@@ -42,8 +43,8 @@ type staticRole struct {
 	Since      time.Time  `json:"since"`                 // when it was made: the first period begins here
 }
 
-// rotation is a row of database_rotations: the passwords of a static role's user, and when the next one is due. The package
-// comment draws its states.
+// rotation is a row of database_rotations: the passwords of a static role's user, or the keys that stand in their place, and when the next
+// one is due. The package comment draws its states.
 type rotation struct {
 	id, mount, connection string
 	version               string      // another one at each step of a rotation; never seen before
@@ -228,6 +229,7 @@ func (r *staticRole) merge(f *engine.Fields) (replan bool, err error) {
 	if f.Has("db_name") {
 		r.Connection = f.Text("db_name")
 	}
+	made := r.Username != ""
 	switch name := f.Text("username"); {
 	case r.Connection == "":
 		return false, errs.New(errs.Invalid, "database name is a required field")
@@ -253,7 +255,17 @@ func (r *staticRole) merge(f *engine.Fields) (replan bool, err error) {
 	if f.Has("rotation_statements") {
 		r.Statements = slices.DeleteFunc(slices.Clone(f.List("rotation_statements")), func(s string) bool { return s == "" })
 	}
-	return replan, r.Credential.merge(f)
+	kind := r.Credential.Type
+	if err := r.Credential.merge(f); err != nil {
+		return false, err
+	}
+	switch {
+	case made && r.Credential.Type != kind: // what is stored is of that type
+		return false, errs.New(errs.Invalid, "cannot update static account credential_type")
+	case r.Credential.Type != plugins.TypePassword && !givenPassword(f).Empty():
+		return false, errs.New(errs.Invalid, "password is for static accounts of credential_type %q only", plugins.TypePassword)
+	}
+	return replan, nil
 }
 
 // givenPassword is the user's present password as a client tells it; empty: it does not.

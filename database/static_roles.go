@@ -87,7 +87,10 @@ func (e *Engine) makeStaticRole(ctx context.Context, mount, name string, f *engi
 	if m.role.Second != "" && !m.role.SkipImport {
 		m.password = secret.Text{} // the first user gets another one, and not the second: what was told is of no use
 	}
-	next, err := e.password(ctx, m.role.Credential.PasswordPolicy, c.settings.PasswordPolicy)
+	if err := e.refuseType(ctx, c, m.role.Credential.Type); err != nil {
+		return nil, err
+	}
+	next, err := e.nextPassword(ctx, m.role, c)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +113,8 @@ func (e *Engine) makeStaticRole(ctx context.Context, mount, name string, f *engi
 			return err
 		case present != nil && present.born:
 			return errs.New(errs.Conflict, "static role %q was made at the same time: try again", name)
-		case present != nil && present.connection == m.connection && present.role.Username == m.role.Username:
+		case present != nil && present.connection == m.connection && present.role.Username == m.role.Username &&
+			present.role.Credential.Type == m.role.Credential.Type:
 			// An attempt before this one had no answer, or its process has died: the same password is sent again.
 			made.staged, made.quietUntil, made.claimedUntil, a.doubted = present.staged, present.quietUntil, present.claimedUntil, true
 		}
@@ -151,6 +155,8 @@ func (r *staticRole) suits(c *connection) error {
 		return errs.New(errs.Invalid, "second_username needs a connection that has a user of its own, and %q is self-managed", c.name)
 	case r.Second != "" && !c.settings.templated():
 		return errs.New(errs.Invalid, "second_username needs {{username}} and {{password}} in the connection_url of %q", c.name)
+	case r.Credential.Type != plugins.TypePassword && (r.Second != "" || c.settings.selfManaged()):
+		return errs.New(errs.Invalid, "credential_type %q goes neither with second_username nor with a self-managed connection", r.Credential.Type)
 	case own != "" && (own == r.Username || own == r.Second):
 		return errs.New(errs.Invalid, "the connection itself logs in as %q: its password is rotated by rotate-root/%s", own, c.name)
 	}
@@ -342,14 +348,15 @@ func (e *Engine) readStaticCredentials(ctx context.Context, r *engine.Request, f
 	}
 	password := m.password
 	// A rotation is under way, or was left half-way: the database knows which password it has. Of two users, it is about the other.
-	if m.doubt && !m.confirms() && m.target() == m.user() && e.logInAs(ctx, probeTimeout, c, m.user(), m.staged) == nil {
+	if m.doubt && !m.confirms() && m.target() == m.user() &&
+		e.logInAs(ctx, probeTimeout, c, m.role.Credential.Type, m.user(), m.staged) == nil {
 		password = m.staged
 	}
 	if password.Empty() {
 		return nil, errs.Framed(errs.Unavailable, "the password of static role %q is not known before its first rotation: rotate-role/%s makes one", name, name)
 	}
 	data := m.shown()
-	data["username"], data["password"] = m.user(), password.Reveal()
+	data["username"], data[m.role.Credential.Type] = m.user(), password.Reveal() // password or rsa_private_key
 	data["ttl"] = int64(max(m.planned.Sub(now), 0) / time.Second)
 	return &engine.Response{Data: data}, nil
 }
@@ -363,7 +370,7 @@ func (e *Engine) usable(ctx context.Context, c *connection, role, credentialType
 	if err != nil {
 		return nil, errs.Framed(errs.Unavailable, "error creating database object: %s", err)
 	}
-	if credentialType != plugins.TypePassword || !slices.Contains(driver.CredentialTypes(), credentialType) {
+	if credentialType == plugins.TypeCertificate || !slices.Contains(driver.CredentialTypes(), credentialType) {
 		return nil, errUnsupported(credentialType)
 	}
 	return e.settle(ctx, c)

@@ -117,7 +117,7 @@ func (e *Engine) rotateManaged(ctx context.Context, m *managed, anew bool) error
 	}
 	next := secret.Text{}
 	if m.staged.Empty() || m.confirms() {
-		if next, err = e.password(work, m.role.Credential.PasswordPolicy, c.settings.PasswordPolicy); err != nil {
+		if next, err = e.nextPassword(work, m.role, c); err != nil {
 			return e.setBack(work, &attempt{managed: m, doubted: m.doubt}, err)
 		}
 	}
@@ -191,7 +191,7 @@ func (e *Engine) carryOut(ctx context.Context, a *attempt) error {
 	case err == nil:
 		err = e.prove(ctx, a)
 		a.doubted = a.doubted || err != nil // the database said that it has it
-	case !answered && e.logInAs(ctx, probeTimeout, a.connection, a.target(), a.staged) == nil:
+	case !answered && e.logInAs(ctx, probeTimeout, a.connection, a.role.Credential.Type, a.target(), a.staged) == nil:
 		err = nil // only the answer was lost
 	}
 	e.onRotated(a.mount, a.role.Connection, took, err)
@@ -209,15 +209,15 @@ func (e *Engine) carryOut(ctx context.Context, a *attempt) error {
 // nothing, or another user. Where a user cannot log in from here at all, the database's word has to do, but not where users take
 // turns: clients can go on with the other one.
 func (e *Engine) prove(ctx context.Context, a *attempt) error {
-	refused := e.logInAs(ctx, e.timeout, a.connection, a.target(), a.staged)
+	refused := e.logInAs(ctx, e.timeout, a.connection, a.role.Credential.Type, a.target(), a.staged)
 	alone, notAdmitted := a.role.Second == "", errors.Is(refused, plugins.ErrNotAdmitted)
 	switch {
-	case refused == nil, alone && errors.Is(refused, errNoTrial):
+	case refused == nil, alone && untried(refused):
 		return nil
-	case alone && notAdmitted && (a.password.Empty() || e.logInAs(ctx, probeTimeout, a.connection, a.user(), a.password) != nil):
+	case alone && notAdmitted && (a.password.Empty() || e.logInAs(ctx, probeTimeout, a.connection, a.role.Credential.Type, a.user(), a.password) != nil):
 		e.log.Warn("a static role's user cannot log in from here, so its new password was not tried", "mount", a.mount, "role", a.name)
 		return nil
-	case notAdmitted, errors.Is(refused, plugins.ErrWrongPassword), errors.Is(refused, errNoTrial):
+	case notAdmitted, errors.Is(refused, plugins.ErrWrongPassword), untried(refused):
 		return errs.Framed(errs.Unavailable, "the rotation's statements ran, but the new password does not log in as %q: %s: "+
 			"have rotation_statements set {{password}} for {{username}}", a.target(), refused)
 	}
@@ -243,13 +243,21 @@ func (e *Engine) alterStatic(ctx context.Context, a *attempt) error {
 }
 
 func (a *attempt) alter(ctx context.Context, db plugins.Database) error {
-	return db.AlterUser(ctx, a.target(), plugins.Change{Password: a.staged, Statements: a.role.Statements})
+	change := plugins.Change{Password: a.staged, Statements: a.role.Statements}
+	if a.role.Credential.Type == plugins.TypeRSA {
+		key, err := storedKey(a.staged)
+		if err != nil {
+			return &plugins.Error{Op: "alter user", Class: plugins.Permanent, Err: err}
+		}
+		change.Password, change.Key = secret.Text{}, key
+	}
+	return db.AlterUser(ctx, a.target(), change)
 }
 
 // alterAsItself is alterStatic for a connection without a user of its own: the static role's user changes its own password. It can
 // do so no more once the database has the staged one, and need not.
 func (e *Engine) alterAsItself(ctx context.Context, a *attempt) error {
-	if a.doubted && e.logInAs(ctx, probeTimeout, a.connection, a.target(), a.staged) == nil {
+	if a.doubted && e.logInAs(ctx, probeTimeout, a.connection, a.role.Credential.Type, a.target(), a.staged) == nil {
 		return nil
 	}
 	var own pool
@@ -280,8 +288,13 @@ func (s settings) as(username string, password secret.Text) settings {
 	return s
 }
 
-// errNoTrial says that the URL does not tell who logs in, so that another user cannot be tried.
-var errNoTrial = errors.New("connection_url has no {{username}} and {{password}} in it")
+// Why a login was not tried.
+var (
+	errNoTrial     = errors.New("connection_url has no {{username}} and {{password}} in it") // it does not tell who logs in
+	errNotPassword = errors.New("the user logs in with a key, and only passwords are tried")
+)
+
+func untried(err error) bool { return errors.Is(err, errNoTrial) || errors.Is(err, errNotPassword) }
 
 func (s settings) templated() bool {
 	url := s.text("connection_url")
@@ -290,9 +303,12 @@ func (s settings) templated() bool {
 
 // logInAs tries to log in as another user.
 //
-// Errors: errNoTrial, plugins.ErrWrongPassword, plugins.ErrNotAdmitted; Unavailable (the database did not answer).
-func (e *Engine) logInAs(ctx context.Context, patience time.Duration, c *connection, username string, password secret.Text) error {
-	if !c.settings.templated() {
+// Errors: errNoTrial, errNotPassword, plugins.ErrWrongPassword, plugins.ErrNotAdmitted; Unavailable (the database did not answer).
+func (e *Engine) logInAs(ctx context.Context, patience time.Duration, c *connection, credentialType, username string, password secret.Text) error {
+	switch {
+	case credentialType != plugins.TypePassword:
+		return errNotPassword
+	case !c.settings.templated():
 		return errNoTrial
 	}
 	ctx, done := context.WithTimeoutCause(ctx, patience, errSlow)

@@ -139,6 +139,7 @@ type Key struct {
 // Change is what AlterUser changes; zero fields are left alone.
 type Change struct {
 	Password   secret.Text
+	Key        *Key // of TypeRSA
 	Expiration time.Time
 	Statements []string // the role's or connection's statements; empty: the plugin's own
 }

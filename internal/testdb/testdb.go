@@ -30,8 +30,8 @@ type Server struct {
 	Database string
 	LogFile  string // the server's log; with log_statement=all unless Durable or With said otherwise
 
-	// With TLS alone, PEM: what a client needs. The certificate names User.
-	CA, ClientCertificate, ClientKey string
+	// With TLS alone, PEM: what a client needs. The certificate names User. CAKey signs others.
+	CA, CAKey, ClientCertificate, ClientKey string
 
 	*postmaster
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // certificates are those of an authority of their own, PEM: one for a server at 127.0.0.1 and localhost, one for a client.
-type certificates struct{ ca, server, serverKey, client, clientKey string }
+type certificates struct{ ca, caKey, server, serverKey, client, clientKey string }
 
 func issueCertificates(client string) (c certificates, err error) {
 	ca, caKey, err := issue(&x509.Certificate{
@@ -27,6 +27,9 @@ func issueCertificates(client string) (c certificates, err error) {
 		return c, err
 	}
 	c.ca = certPEM(ca)
+	if c.caKey, err = keyPEM(caKey); err != nil {
+		return c, err
+	}
 	for _, end := range []struct {
 		template       *x509.Certificate
 		certificate, k *string
@@ -51,16 +54,17 @@ func issueCertificates(client string) (c certificates, err error) {
 	return c, nil
 }
 
-// prepareTLS has the server take nothing but TLS, from clients with a certificate.
+// prepareTLS has the server take nothing but TLS, from clients with a certificate. To members of by_certificate, if there is such a role,
+// the certificate is all: its common name has to be the user's.
 func (s *Server) prepareTLS(settings map[string]string) error {
 	c, err := issueCertificates(s.User)
 	if err != nil {
 		return err
 	}
-	s.CA, s.ClientCertificate, s.ClientKey = c.ca, c.client, c.clientKey
+	s.CA, s.CAKey, s.ClientCertificate, s.ClientKey = c.ca, c.caKey, c.client, c.clientKey
 	for name, text := range map[string]string{
 		"ca.pem": c.ca, "server.pem": c.server, "server.key": c.serverKey,
-		"pg_hba.conf": "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n",
+		"pg_hba.conf": "hostssl all +by_certificate 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n",
 	} {
 		path := filepath.Join(s.data, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -3,6 +3,8 @@ package external
 import (
 	"slices"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"leasehold/plugins"
@@ -24,4 +26,12 @@ func announced(answer *structpb.Struct) (types []string) {
 // for a user with a key, would not notice, and make one whose password is empty.
 func (p *process) takes(credentialType string) bool {
 	return credentialType == plugins.TypePassword || slices.Contains(p.types, credentialType)
+}
+
+// demand is takes for a call that is about to be made.
+func (p *process) demand(credentialType string) error {
+	if p.takes(credentialType) {
+		return nil
+	}
+	return status.Errorf(codes.InvalidArgument, "the plugin does not take credential_type %q", credentialType)
 }

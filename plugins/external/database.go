@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/database/dbplugin/v5/proto"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -93,8 +91,8 @@ func (d *database) CreateNamed(ctx context.Context, u plugins.User) (name string
 		req.CredentialType, req.PublicKey, req.Subject = credentialNumbers[kind], u.Key.PublicKey, u.Key.Subject
 	}
 	err = d.call(ctx, "create user", forms(u.Password.Reveal()), func(ctx context.Context, p *process) error {
-		if !p.takes(kind) {
-			return status.Errorf(codes.InvalidArgument, "the plugin does not take credential_type %q", kind)
+		if err := p.demand(kind); err != nil {
+			return err
 		}
 		p.remember(u.Password)
 		resp, err := p.rpc.NewUser(ctx, req)
@@ -152,10 +150,19 @@ func (d *database) AlterUser(ctx context.Context, name string, c plugins.Change)
 		secrets = forms(c.Password.Reveal())
 		req.Password = &proto.ChangePassword{NewPassword: c.Password.Reveal(), Statements: &proto.Statements{Commands: c.Statements}}
 	}
+	kind := plugins.TypePassword
+	if c.Key != nil {
+		kind = c.Key.Type
+		req.CredentialType = credentialNumbers[kind]
+		req.PublicKey = &proto.ChangePublicKey{NewPublicKey: c.Key.PublicKey, Statements: &proto.Statements{Commands: c.Statements}}
+	}
 	if !c.Expiration.IsZero() {
 		req.Expiration = &proto.ChangeExpiration{NewExpiration: timestamppb.New(c.Expiration), Statements: &proto.Statements{Commands: c.Statements}}
 	}
 	return d.call(ctx, "alter user", secrets, func(ctx context.Context, p *process) error {
+		if err := p.demand(kind); err != nil {
+			return err
+		}
 		p.remember(c.Password)
 		_, err := p.rpc.UpdateUser(ctx, req)
 		return err

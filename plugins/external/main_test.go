@@ -2,6 +2,7 @@ package external_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // TestMain is the test program, or a plugin: the tests launch themselves, with the plugin's manners in PLUGIN_MANNERS.
@@ -104,16 +106,35 @@ func (s *served) Initialize(_ context.Context, r *proto.InitializeRequest) (*pro
 		slices.Sort(names)
 		_ = os.WriteFile(filepath.Join(s.dir, "surroundings"), []byte(strings.Join(names, " ")+"\n"+strings.Join(os.Args[1:], " ")), 0o600)
 	}
-	return &proto.InitializeResponse{ConfigData: r.GetConfigData()}, nil
+	config := r.GetConfigData()
+	if strings.HasPrefix(s.manners, "takes keys") {
+		types, err := structpb.NewList([]any{"password", "rsa_private_key", "client_certificate"})
+		if err != nil {
+			return nil, err
+		}
+		config.Fields["supported_credential_types"] = structpb.NewListValue(types)
+	}
+	return &proto.InitializeResponse{ConfigData: config}, nil
+}
+
+// tell writes a request down, for the test to read.
+func (s *served) tell(r any) {
+	text, _ := json.Marshal(r)
+	_ = os.WriteFile(filepath.Join(s.dir, "request"), text, 0o600)
 }
 
 func (s *served) NewUser(ctx context.Context, r *proto.NewUserRequest) (*proto.NewUserResponse, error) {
+	s.tell(r)
 	name := r.GetUsernameConfig().GetDisplayName()
 	if s.template != "{{.DisplayName}}" {
 		return nil, status.Error(codes.Internal, "no template was set")
 	}
 	make := func() { _ = os.WriteFile(filepath.Join(s.dir, name), []byte(fmt.Sprint(os.Getpid())), 0o600) }
 	switch s.manners {
+	case "takes keys, names by the subject":
+		if r.GetSubject() != "" {
+			name = r.GetSubject()
+		}
 	case "names by itself":
 		name = strings.ToLower(name) + "-own"
 	case "says no name":
@@ -151,6 +172,7 @@ func (s *served) NewUser(ctx context.Context, r *proto.NewUserRequest) (*proto.N
 }
 
 func (s *served) UpdateUser(_ context.Context, r *proto.UpdateUserRequest) (*proto.UpdateUserResponse, error) {
+	s.tell(r)
 	if _, err := os.Stat(filepath.Join(s.dir, r.GetUsername())); err != nil {
 		return nil, status.Error(codes.Internal, "unable to update user: there is none of that name")
 	}
