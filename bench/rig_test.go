@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -57,24 +56,23 @@ func database(b *testing.B) *testdb.Server {
 // server is the program with one connection and one role for each recipe, audit on.
 func server(b *testing.B, db *testdb.Server) *proctest.Server {
 	b.Helper()
-	srv := proctest.New(b, binary, "")
-	must(b, srv.Start())
-	must(b, srv.Init())
-	call := func(path string, body map[string]any) {
-		if _, err := srv.Root(http.MethodPut, path, body); err != nil {
-			b.Fatalf("%s: %v", path, err)
-		}
-	}
-	call("sys/audit/file", map[string]any{"type": "file", "options": map[string]any{"file_path": filepath.Join(srv.Dir, "audit.log")}})
-	call("sys/mounts/database", map[string]any{"type": "database"})
-	call("database/config/pg", map[string]any{
+	srv := audited(b, "database", map[string]any{"type": "database"})
+	write(b, srv, "database/config/pg", map[string]any{
 		"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + db.Addr + "/" + db.Database + "?sslmode=disable",
 		"username": db.User, "password": db.Password, "allowed_roles": "*", "max_open_connections": connections,
 	})
 	for _, r := range recipes {
-		call("database/roles/"+r.name, map[string]any{"db_name": "pg", "default_ttl": "24h", "creation_statements": r.create + ";" + r.grant})
+		write(b, srv, "database/roles/"+r.name, map[string]any{"db_name": "pg", "default_ttl": "24h", "creation_statements": r.create + ";" + r.grant})
 	}
 	return srv
+}
+
+// write is a request with the root token that has to succeed.
+func write(b *testing.B, srv *proctest.Server, path string, body map[string]any) {
+	b.Helper()
+	if _, err := srv.Root(http.MethodPut, path, body); err != nil {
+		b.Fatalf("%s: %v", path, err)
+	}
 }
 
 func pool(b *testing.B, db *testdb.Server) *pgxpool.Pool {

@@ -98,21 +98,12 @@ func users(b *testing.B, conn *pgx.Conn) (n int) {
 // configure mounts a database engine with one connection, pg, and one role, app.
 func configure(b *testing.B, srv *proctest.Server, mount string, db *testdb.Server) {
 	b.Helper()
-	for _, call := range []struct {
-		path string
-		body map[string]any
-	}{
-		{"sys/mounts/" + mount, map[string]any{"type": "database"}},
-		{mount + "/config/pg", map[string]any{
-			"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + db.Addr + "/" + db.Database + "?sslmode=disable",
-			"username": db.User, "password": db.Password, "allowed_roles": "*", "max_open_connections": connections,
-		}},
-		{mount + "/roles/app", map[string]any{"db_name": "pg", "default_ttl": "24h", "creation_statements": recipes[1].create}},
-	} {
-		if _, err := srv.Root(http.MethodPut, call.path, call.body); err != nil {
-			b.Fatalf("%s: %v", call.path, err)
-		}
-	}
+	write(b, srv, "sys/mounts/"+mount, map[string]any{"type": "database"})
+	write(b, srv, mount+"/config/pg", map[string]any{
+		"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + db.Addr + "/" + db.Database + "?sslmode=disable",
+		"username": db.User, "password": db.Password, "allowed_roles": "*", "max_open_connections": connections,
+	})
+	write(b, srv, mount+"/roles/app", map[string]any{"db_name": "pg", "default_ttl": "24h", "creation_statements": recipes[1].create})
 }
 
 // issueFor takes credentials of the other database one after the other, up to n or until ended, and returns the 99th
