@@ -136,6 +136,9 @@ func (s *session) undo(ctx context.Context, name string) error {
 // AlterUser sets the password by c.Statements, in one transaction, or else by ALTER LOGIN or ALTER USER. The pool keeps its open
 // connections when it is that of the connection's own user, and needs new settings for others. The server has no expiry of logins:
 // without statements it is left alone.
+//
+// The connection's own user may change itself also without the right to change others. Own statements would have to say the old
+// password for that, and cannot.
 func (d *Database) AlterUser(ctx context.Context, name string, c plugins.Change) error {
 	const op = "alter user"
 	if err := checkName(name); err != nil {
@@ -192,7 +195,12 @@ func (s *session) alteration(name string, c plugins.Change) (script, error) {
 		kind = "USER "
 	}
 	sql := "ALTER " + kind + quoteName(name) + " WITH PASSWORD = " + quoteText(c.Password.Reveal())
-	return script{statements: []string{sql}, masks: plugins.MaskPassword(forms(c.Password.Reveal())...)}, nil
+	secrets := forms(c.Password.Reveal())
+	if old := s.d.config.Password; name == s.d.user && s.mayManage.Int64 == 0 && old != "" {
+		sql += " OLD_PASSWORD = " + quoteText(old)
+		secrets = append(secrets, forms(old)...)
+	}
+	return script{statements: []string{sql}, masks: plugins.MaskPassword(secrets...)}, nil
 }
 
 // script is the statements of a call, with values.

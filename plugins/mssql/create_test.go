@@ -1,8 +1,10 @@
 package mssql_test
 
 import (
+	"strings"
 	"testing"
 
+	"leasehold/internal/secret"
 	"leasehold/plugins"
 )
 
@@ -112,6 +114,68 @@ func TestDropStatements(t *testing.T) {
 			if err := db.DropUser(t.Context(), u.Name, nil); err != nil {
 				t.Error(err)
 			}
+		})
+	}
+}
+
+// A user without any right changes its own password with the help of the present one, nobody else's, and no error shows either.
+func TestOwnPassword(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.exec(t, "CREATE DATABASE shop CONTAINMENT = PARTIAL")
+	const first, second, outside = `F1rst-it''s [a] "secret"`, `S3cond-it''s [a] "secret"`, "0utside-secret"
+	for _, test := range []struct {
+		name, home, create, change string
+		set                        plugins.Settings
+	}{
+		{"a login's", "", "CREATE LOGIN", "ALTER LOGIN", plugins.Settings{}},
+		{"a contained user's", "shop", "CREATE USER", "ALTER USER", plugins.Settings{"contained_db": true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			enter := "USE master"
+			test.set["connection_url"] = "sqlserver://{{username}}:{{password}}@" + s.Addr
+			if test.home != "" {
+				enter = "USE " + test.home
+				test.set["connection_url"] = test.set["connection_url"].(string) + "?database=" + test.home
+			}
+			own, other := "it's ["+test.home+"]", "other-"+test.home
+			plain := func(quoted string) string { return strings.ReplaceAll(quoted, "''", "'") }
+			for _, name := range []string{own, other} {
+				s.exec(t, enter, test.create+" ["+strings.ReplaceAll(name, "]", "]]")+"] WITH PASSWORD = '"+first+"'")
+			}
+			test.set["username"], test.set["password"] = own, plain(first)
+			db := open(t, test.set)
+			wants := func(name, password string, works bool) {
+				t.Helper()
+				session, err := logIn(t.Context(), s, name, password, test.home)
+				if err == nil {
+					_ = session.Close()
+				}
+				if (err == nil) != works {
+					t.Errorf("login as %s: %v", name, err)
+				}
+			}
+			change := plugins.Change{Password: secret.NewText(plain(second))}
+			if err := db.AlterUser(t.Context(), other, change); err == nil {
+				t.Error("it changed another's password")
+			}
+			if err := db.AlterUser(t.Context(), own, change); err != nil {
+				t.Fatal(err)
+			}
+			wants(own, plain(second), true)
+			wants(own, plain(first), false)
+			wants(other, plain(first), true)
+
+			s.exec(t, enter, test.change+" ["+strings.ReplaceAll(own, "]", "]]")+"] WITH PASSWORD = '"+outside+"'")
+			err := db.AlterUser(t.Context(), own, change) // on the connection that it has, with an old password that is the present one no more
+			wantClass(t, err, plugins.Permanent)
+			for _, password := range []string{first, second, plain(first), plain(second), outside} {
+				if err != nil && strings.Contains(err.Error(), password) {
+					t.Errorf("a password is in the error: %v", err)
+				}
+			}
+			wants(own, outside, true)
 		})
 	}
 }

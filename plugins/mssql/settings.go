@@ -31,6 +31,7 @@ type given struct {
 	url, username, password     string
 	ca, certificate, serverName string
 	skipVerify, plain           bool
+	selfManaged                 bool // the user comes later: each static role's own
 }
 
 // tls reports whether any of the settings about TLS is there.
@@ -54,6 +55,7 @@ func parseSettings(s plugins.Settings) (*settings, error) {
 	parsed := &settings{}
 	for name, field := range map[string]*bool{
 		"tls_skip_verify": &g.skipVerify, "disable_escaping": &g.plain, "contained_db": &parsed.contained,
+		"self_managed": &g.selfManaged,
 	} {
 		var err error
 		if *field, err = s.Bool(name); err != nil {
@@ -101,7 +103,7 @@ func parseURL(g given) (msdsn.Config, error) {
 		return config, errors.New("connection_url is not valid: it has the form sqlserver://{{username}}:{{password}}@host:port?database=name")
 	}
 	config.User, config.Password, config.Database = fill.Replace(config.User), fill.Replace(config.Password), fill.Replace(config.Database)
-	if config.User == "" {
+	if config.User == "" && !g.selfManaged {
 		return config, errors.New("connection_url is not valid: it names no user, and only SQL Server's own logins are supported")
 	}
 	return config, nil

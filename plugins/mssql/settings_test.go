@@ -29,6 +29,7 @@ func TestSettings(t *testing.T) {
 		{"literal", plugins.Settings{"connection_url": "sqlserver://" + s.User + ":" + s.Password + "@" + s.Addr}, ""},
 		{"pool", plugins.Settings{"connection_url": "sqlserver://{{username}}:{{password}}@" + s.Addr, "max_idle_connections": "-1", "max_connection_lifetime": "5s"}, ""},
 		{"nothing", plugins.Settings{}, "connection_url cannot be empty"},
+		{"bad self_managed", plugins.Settings{"connection_url": "sqlserver://{{username}}:{{password}}@" + s.Addr, "self_managed": "perhaps"}, "invalid self_managed"},
 		{"no user", plugins.Settings{"connection_url": "sqlserver://" + s.Addr}, "names no user"},
 		{"no URL", plugins.Settings{"connection_url": "sqlserver://%zz"}, "connection_url is not valid"},
 		{"another scheme", plugins.Settings{"connection_url": "postgresql://{{username}}:{{password}}@" + s.Addr}, "connection_url is not valid"},

@@ -56,6 +56,7 @@ func TestRefusals(t *testing.T) {
 	for _, sql := range []string{
 		"CREATE LOGIN ann WITH PASSWORD = 'ann'", "CREATE LOGIN bob WITH PASSWORD = 'bob'", "ALTER LOGIN bob DISABLE", "CREATE LOGIN idle WITH PASSWORD = 'idle'",
 		"CREATE DATABASE shop CONTAINMENT = PARTIAL", "CREATE DATABASE closed", "USE shop", "CREATE USER ann FOR LOGIN ann", "CREATE USER local WITH PASSWORD = 'local'",
+		"CREATE USER second WITH PASSWORD = 'second'",
 		"CREATE TABLE t1 (a int)", "CREATE ROLE readers", "ALTER ROLE readers ADD MEMBER ann", "CREATE SCHEMA own AUTHORIZATION local",
 	} {
 		if _, err := admin.ExecContext(t.Context(), sql); err != nil {
@@ -63,6 +64,10 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	ann, err := connect(t, s, "ann", "ann", "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := connect(t, s, "local", "local", "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +89,7 @@ func TestRefusals(t *testing.T) {
 		{admin, "DROP USER local", 15138},
 		{admin, "DROP ROLE readers", 15144},
 		{admin, "ALTER USER ann WITH PASSWORD = 'x'", 33234},
+		{admin, "ALTER LOGIN bob WITH PASSWORD = 'x' OLD_PASSWORD = 'wrong'", 15151},
 		{admin, "USE nowhere", 911},
 		{admin, "KILL 1", 6106},
 		{admin, "SELECT * FROM nothing", 208},
@@ -95,6 +101,15 @@ func TestRefusals(t *testing.T) {
 		{admin, "BEGIN TRANSACTION; KILL 1; ROLLBACK", 6115},
 		{ann, "CREATE LOGIN x WITH PASSWORD = 'x'", 15247},
 		{ann, "ALTER LOGIN idle DISABLE", 15151},
+		{ann, "ALTER LOGIN ann WITH PASSWORD = 'x'", 15151},
+		{ann, "ALTER LOGIN ann WITH PASSWORD = 'x' OLD_PASSWORD = 'wrong'", 15151},
+		{ann, "ALTER LOGIN ann WITH PASSWORD = 'x' OLD_PASSWORD = 'ann', NAME = anna", 15151},
+		{ann, "ALTER LOGIN idle WITH PASSWORD = 'x' OLD_PASSWORD = 'idle'", 15151},
+		{ann, "ALTER LOGIN ann WITH PASSWORD = 'ann' OLD_PASSWORD = 'ann'", 0},
+		{local, "ALTER USER local WITH PASSWORD = 'x'", 15151},
+		{local, "ALTER USER local WITH PASSWORD = 'x' OLD_PASSWORD = 'wrong'", 15151},
+		{local, "ALTER USER second WITH PASSWORD = 'x' OLD_PASSWORD = 'second'", 15151},
+		{local, "ALTER USER local WITH PASSWORD = 'local' OLD_PASSWORD = 'local'", 0},
 		{ann, "CREATE USER x WITHOUT LOGIN", 15247},
 		{ann, "DROP USER local", 15151},
 		{ann, "SELECT * FROM dbo.t1", 229},

@@ -77,7 +77,11 @@ func (p *parser) alterUser() statement {
 	return func(c *conn) error {
 		return c.inDatabase(func(s *state, d *database) error {
 			u := d.principals[fold(name)]
-			if u == nil || u.role || !c.has(d, "ALTER ANY USER", "DATABASE", "") {
+			if u == nil || u.role || !o.knows(u) {
+				return cannot("alter", "user", name)
+			}
+			own := o.changesOwn() && c.authDB == d.id && bytes.Equal(u.sid, c.sid)
+			if !own && !c.has(d, "ALTER ANY USER", "DATABASE", "") {
 				return cannot("alter", "user", name)
 			}
 			if o.password != nil {
