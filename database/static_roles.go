@@ -132,7 +132,8 @@ func (e *Engine) makeStaticRole(ctx context.Context, mount, name string, f *engi
 		if made.staged.Empty() {
 			made.staged = next
 		}
-		return e.claim(tx, &made)
+		e.claim(&made, tx.Now())
+		return made.save(tx)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store static role %q: %w", name, err)

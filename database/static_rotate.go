@@ -134,7 +134,8 @@ func (e *Engine) rotateManaged(ctx context.Context, m *managed, anew bool) error
 		if present.staged.Empty() || present.confirms() && (anew || !present.planned.After(tx.Now())) {
 			present.staged, a.doubted = next, false
 		}
-		return e.claim(tx, present)
+		e.claim(present, tx.Now())
+		return present.saveRotation(tx)
 	})
 	switch {
 	case errors.Is(err, errOvertaken):
@@ -157,13 +158,12 @@ func (e *Engine) staticTarget(ctx context.Context, m *managed) (*connection, err
 	return e.usable(ctx, c, m.name, m.role.Credential.Type)
 }
 
-// claim writes down who is about to send a staged password, and until when it can take effect.
-func (e *Engine) claim(tx *store.Tx, m *managed) error {
-	m.quiet(tx.Now(), m.claimedUntil)
+// claim notes who is about to send a staged password, and until when it can take effect. The caller saves that first.
+func (e *Engine) claim(m *managed, now time.Time) {
+	m.quiet(now, m.claimedUntil)
 	m.version, m.doubt, m.claimant = newVersion(), true, e.node()
-	m.claimedUntil = tx.Now().Add(e.timeout + rotationGrace)
+	m.claimedUntil = now.Add(e.timeout + rotationGrace)
 	m.due = m.claimedUntil
-	return m.save(tx)
 }
 
 // quiet notes until when a statement that was not answered may take effect.
@@ -387,7 +387,7 @@ func (m *managed) adopt(tx *store.Tx) (err error) {
 			m.due = m.quietUntil
 		}
 	}
-	return m.save(tx)
+	return m.saveRotation(tx)
 }
 
 // setBack notes a failed attempt and when it is tried again, and returns what the client may hear: cause, or nothing when another
