@@ -648,7 +648,7 @@ func TestReconcileInAStorm(t *testing.T) {
 	for _, dialect := range []string{"sqlite", "postgresql"} {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
-			const clients, cycles = 6, 150
+			const clients, cycles = 6, 80
 			w := newWorldOn(t, dialect)
 			w.must(engine.Update, "config/pg", w.settings(data{"max_open_connections": 8, "password_authentication": "password"}))
 			w.must(engine.Update, "roles/quick", data{"db_name": "pg", "creation_statements": `CREATE ROLE "{{name}}"`})
