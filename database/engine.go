@@ -194,7 +194,7 @@ func (e *Engine) Unmount(ctx context.Context, m engine.Mount) error {
 
 // RunOnce implements [engine.Duty]: it removes retired connections that no lease needs any more, closes pools of what another node has
 // deleted or changed, and begins to rotate static roles and connections' own passwords, and to reconcile connections, that are due. It
-// costs an index look-up for each connection when there is nothing to do.
+// costs an index look-up for each connection, and a look at their versions, when there is nothing to do.
 func (e *Engine) RunOnce(ctx context.Context) error {
 	return errors.Join(e.removeRetired(ctx), e.closeStale(ctx), e.rotateDue(ctx), e.rotateRootsDue(ctx), e.reconcileDue(ctx))
 }
@@ -224,25 +224,29 @@ func (e *Engine) closeStale(ctx context.Context) error {
 	if len(open) == 0 {
 		return nil
 	}
-	stale := map[string]string{}
-	err := e.store.View(ctx, func(tx *store.Tx) error {
-		for id, version := range open {
-			var present string
-			err := tx.QueryRow(`SELECT version FROM database_connections WHERE id = $1`, id).Scan(&present)
-			if err != nil && !errors.Is(err, store.ErrNoRow) {
+	present := map[string]string{}
+	err := e.store.View(ctx, func(tx *store.Tx) error { // one round trip, however many pools there are
+		rows, err := tx.Query(`SELECT id, version FROM database_connections`)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var id, version string
+			if err := rows.Scan(&id, &version); err != nil {
 				return err
 			}
-			if present != version {
-				stale[id] = version
-			}
+			present[id] = version
 		}
-		return nil
+		return rows.Err()
 	})
 	if err != nil {
 		return fmt.Errorf("look for stale pools: %w", err)
 	}
-	for id, version := range stale {
-		e.pools.forgetVersion(id, version)
+	for id, version := range open {
+		if present[id] != version {
+			e.pools.forgetVersion(id, version)
+		}
 	}
 	return nil
 }
