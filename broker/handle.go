@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"leasehold/auth"
@@ -135,6 +136,7 @@ func (c *call) decide(ctx context.Context, s *snapshot) error {
 			return fmt.Errorf("describe the path: %w", err)
 		}
 	}
+	c.takeFromURL(c.facts.InURL)
 	if c.facts.Creates && c.Operation == engine.Update {
 		c.Operation, c.inner.Operation = engine.Create, engine.Create
 	}
@@ -160,10 +162,25 @@ func (c *call) decide(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
+// takeFromURL moves parameters of a write's URL to its body, where it has none of that name.
+func (c *call) takeFromURL(names []string) {
+	for _, name := range names {
+		value, given := c.Query[name]
+		if _, twice := c.Data[name]; !given || twice {
+			continue
+		}
+		if c.Data = maps.Clone(c.Data); c.Data == nil {
+			c.Data = map[string]any{}
+		}
+		c.Data[name] = value
+	}
+	c.inner.Data = c.Data
+}
+
 // prepare routes the request and makes what its engine sees.
 func (c *call) prepare(s *snapshot) {
 	c.inner = engine.Request{
-		ID: c.ID, Operation: c.Operation, Data: c.Data, Query: c.Query, Header: c.Header, RemoteAddr: c.RemoteAddr, RemotePort: c.RemotePort,
+		ID: c.ID, Operation: c.Operation, Data: c.Data, Header: c.Header, RemoteAddr: c.RemoteAddr, RemotePort: c.RemotePort,
 		Peer: c.Peer, WrapTTL: c.WrapTTL,
 	}
 	if c.mount, c.inner.Path = s.routes.find(c.Path); c.mount != nil {

@@ -15,7 +15,7 @@ type Request struct {
 	Operation  engine.Operation // a POST or PUT is an Update; Handle turns it into a Create where the path can tell
 	Path       string           // canonical, without "/v1/"; a list ends in "/"
 	Data       map[string]any   // the decoded body, or the query of a read; numbers are json.Number
-	Query      map[string]any   // the parameters in the URL of a write
+	Query      map[string]any   // the parameters in the URL of a write; engines see those of [engine.Facts] alone
 	Header     http.Header      // all headers
 	RemoteAddr string           // the client's IP address
 	RemotePort int

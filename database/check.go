@@ -120,18 +120,6 @@ func (r *report) shown() map[string]any {
 	}
 }
 
-// verifies reports whether a write asks for a check, in its body or its URL.
-func verifies(r *engine.Request, f *engine.Fields) (bool, error) {
-	if f.Has("verify") {
-		return f.Bool("verify"), nil
-	}
-	query, err := engine.Convert(engine.Schema{"verify": engine.Bool}, r.Query)
-	if err != nil {
-		return false, err
-	}
-	return query.Bool("verify"), nil
-}
-
 // checkRole tries a stored role and reports; that a step failed is no error.
 //
 // Errors: Invalid (no such role, or a static one).

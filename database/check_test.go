@@ -80,25 +80,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// The URL of a write may ask for the check, too.
-func TestCheckByURL(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.must(engine.Update, "config/pg", w.settings(nil))
-	send := func(query data) (*engine.Response, error) {
-		return w.engine.Handle(t.Context(), &engine.Request{Operation: engine.Update, Mount: w.mount, Path: "roles/app", Caller: w.caller,
-			Data: data{"db_name": "pg", "creation_statements": createOnly}, Query: query})
-	}
-	if resp, err := send(data{"verify": "true"}); err != nil || resp == nil || outcome(resp.Data) != allSteps {
-		t.Errorf("got %v, %v; want a report", resp, err)
-	}
-	if resp, err := send(data{"other": "true"}); err != nil || resp != nil {
-		t.Errorf("got %v, %v; want nothing", resp, err)
-	}
-	_, err := send(data{"verify": "perhaps"})
-	w.isRefusal(err, errs.Invalid, "...verify")
-}
-
 func TestCheckOfBadRoles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -137,7 +137,7 @@ func New(cfg Config) (*Engine, error) {
 			Help: "List the roles.",
 		},
 		&engine.Path{
-			Pattern: "roles/:name", Fields: roleFields, Exists: e.roleExists,
+			Pattern: "roles/:name", Fields: roleFields, InURL: []string{"verify"}, Exists: e.roleExists,
 			Ops:  engine.Ops{engine.Update: e.writeRole, engine.Read: e.readRole, engine.Delete: e.deleteRole},
 			Help: "Configure a role: how its users are made, and for how long.",
 		},

@@ -113,18 +113,16 @@ func (e *Engine) roleExists(ctx context.Context, r *engine.Request, f *engine.Fi
 // not checked, since a role may be written before its connection, unless the request asks for it: see check.go.
 func (e *Engine) writeRole(ctx context.Context, r *engine.Request, f *engine.Fields) (*engine.Response, error) {
 	mount, name := r.Mount.UUID, f.Text("name")
-	verify, err := verifies(r, f)
-	if err != nil {
-		return nil, err
-	}
+	verify := f.Bool("verify")
 	var checked *report
 	var former *role
 	if verify {
+		var err error
 		if former, checked, err = e.checkCandidate(ctx, r, f); err != nil {
 			return nil, err
 		}
 	}
-	err = e.store.Update(ctx, func(tx *store.Tx) error {
+	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		present, err := roleToChange(tx, mount, name)
 		if err != nil {
 			return err

@@ -36,6 +36,10 @@ type Facts struct {
 	Unauthenticated bool // no token needed
 	Sudo            bool // the policy's rule must carry sudo, too
 	Creates         bool // a write is the ACL operation create: the path can tell, and nothing is there yet
+
+	// InURL are the fields that the URL of a write may give as well. The broker moves them to the body, where it has none of
+	// that name, before the policies look at it.
+	InURL []string
 }
 
 // Unmounter is an optional ability: an engine that keeps rows by mount removes them here.
@@ -96,7 +100,6 @@ type Request struct {
 	Mount      Mount
 	Path       string         // below the mount, no leading slash; a list ends in "/"
 	Data       map[string]any // the decoded body, or the query of a read; numbers are json.Number
-	Query      map[string]any // the parameters in the URL of a write; policies do not look at them
 	Header     http.Header    // all of the request's headers
 	RemoteAddr string         // the client's IP address
 	RemotePort int

@@ -22,7 +22,8 @@ type Path struct {
 	// at both ends. "*name" stands for all the rest, slashes included, and may be empty. Both become fields.
 	Pattern string
 	Fields  Schema
-	Open    bool // takes fields beyond Fields, as they came; nothing is said about unknown ones
+	Open    bool     // takes fields beyond Fields, as they came; nothing is said about unknown ones
+	InURL   []string // see [Facts]
 	Ops     Ops
 
 	// Exists tells create from update; nil: every write is an update.
@@ -97,7 +98,7 @@ func (ro *Router) Describe(ctx context.Context, r *Request) (Facts, error) {
 	if p == nil {
 		return Facts{}, nil
 	}
-	facts := Facts{Unauthenticated: p.Unauthenticated, Sudo: p.Sudo}
+	facts := Facts{Unauthenticated: p.Unauthenticated, Sudo: p.Sudo, InURL: p.InURL}
 	if p.Exists == nil || (r.Operation != Update && r.Operation != Create) {
 		return facts, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"leasehold/engine"
 	"leasehold/internal/errs"
 )
@@ -84,8 +86,8 @@ func TestDescribe(t *testing.T) {
 	}
 	for _, test := range tests {
 		got, err := testRouter().Describe(t.Context(), &engine.Request{Operation: test.op, Path: test.path})
-		if err != nil || got != test.want {
-			t.Errorf("%s %q: got %+v, %v, want %+v", test.op, test.path, got, err, test.want)
+		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
+			t.Errorf("%s %q: %v, -want +got:\n%s", test.op, test.path, err, diff)
 		}
 	}
 }

@@ -327,6 +327,11 @@ func (n *node) close() {
 	n.must(n.post("database/rotate-root/pg", nil))
 	n.must(n.issue())
 	n.check("at the end")
+	for _, l := range n.held {
+		if err := n.login(l); err != nil {
+			n.t.Errorf("the acknowledged user cannot log in: %v\nfault: %s", err, n.struck)
+		}
+	}
 	n.stop()
 }
 
@@ -347,8 +352,6 @@ func (n *node) check(when string) {
 	for _, l := range n.held {
 		if !slices.Contains(users, l.user) || !slices.Contains(leases, l.lease) {
 			n.t.Errorf("%s: the acknowledged lease %s is lost", when, l)
-		} else if err := n.login(l); err != nil {
-			n.t.Errorf("%s: the acknowledged user cannot log in: %v", when, err)
 		}
 	}
 	for _, l := range n.gone {

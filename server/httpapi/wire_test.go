@@ -368,11 +368,18 @@ func TestCustomHeaders(t *testing.T) {
 	}
 }
 
-// A write's URL may ask for a check; of other parameters there nothing is said.
+// A write's URL may ask for a check, where the policies allow that; of other parameters there nothing is said.
 func TestQueryOfWrites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{InMemory: true})
 	role := map[string]any{"db_name": "none", "creation_statements": "CREATE ROLE"}
+	policy := func(rule string) map[string]any {
+		return map[string]any{"policy": `path "database/roles/*" { capabilities = ["create", "update"]
+			` + rule + ` }`}
+	}
+	token := func(text, policy string) map[string]any {
+		return map[string]any{"id": text, "policies": []string{policy}}
+	}
 	run(t, s, []exchange{
 		{name: "mount", method: "POST", path: "/v1/sys/mounts/database", token: "root", body: map[string]any{"type": "database"}, status: 204},
 		{name: "another parameter", method: "POST", path: "/v1/database/roles/app?other=true", token: "root", body: role, status: 204},
@@ -380,6 +387,14 @@ func TestQueryOfWrites(t *testing.T) {
 		{name: "a check", method: "POST", path: "/v1/database/roles/new?verify=true", token: "root", body: role, status: 400, want: `"steps":[{"ok":false,"step":"create",`},
 		{name: "not stored", method: "GET", path: "/v1/database/roles/new", token: "root", status: 404, want: empty},
 		{name: "not a truth value", method: "POST", path: "/v1/database/roles/new?verify=x", token: "root", body: role, status: 400, want: "verify"},
+		{name: "the policy without checks", method: "POST", path: "/v1/sys/policies/acl/unchecked", token: "root", body: policy(`denied_parameters = { verify = [] }`), status: 204},
+		{name: "the policy with names", method: "POST", path: "/v1/sys/policies/acl/named", token: "root", body: policy(`allowed_parameters = { db_name = [], creation_statements = [] }`), status: 204},
+		{name: "a token without checks", method: "POST", path: "/v1/auth/token/create", token: "root", body: token("unchecked", "unchecked"), status: 200, want: `"client_token":"unchecked"`},
+		{name: "a token with names", method: "POST", path: "/v1/auth/token/create", token: "root", body: token("named", "named"), status: 200, want: `"client_token":"named"`},
+		{name: "a check that is denied", method: "POST", path: "/v1/database/roles/new?verify=true", token: "unchecked", body: role, status: 403, want: "permission denied"},
+		{name: "a check that is not allowed", method: "POST", path: "/v1/database/roles/new?verify=true", token: "named", body: role, status: 403, want: "permission denied"},
+		{name: "in the body", method: "POST", path: "/v1/database/roles/new", token: "unchecked", body: map[string]any{"verify": true}, status: 403, want: "permission denied"},
+		{name: "another parameter is no matter", method: "POST", path: "/v1/database/roles/new?other=true", token: "named", body: role, status: 204},
 		{name: "a secret is not a parameter", method: "POST", path: "/v1/cubbyhole/x?verify=true", token: "root", body: map[string]any{"a": "b"}, status: 204},
 		{name: "as it was written", method: "GET", path: "/v1/cubbyhole/x", token: "root", status: 200, want: `"data":{"a":"b"}`},
 	})
