@@ -32,7 +32,7 @@ soak: packages ## 10,000 random kills, and of key/values; 10,000 contested write
 	LEASEHOLD_ROTATIONS=1000 $(GO) test -count=1 -timeout=24h -run=TestTwoUsersUnderLoad ./database
 	LEASEHOLD_HISTORIES=100 $(GO) test -count=1 -timeout=24h ./history
 	LEASEHOLD_EVERY_FLOW=1 $(GO) test -count=1 -timeout=24h -run=TestRecordingsOnPostgreSQL ./conformance
-	LEASEHOLD_KILLS=300 LEASEHOLD_STOPS=60 LEASEHOLD_FAILOVERS=20 LEASEHOLD_CUTS=80 LEASEHOLD_ROUNDS=100 $(GO) test -tags faults -count=1 -timeout=24h ./cluster
+	LEASEHOLD_KILLS=200 LEASEHOLD_STOPS=40 LEASEHOLD_FAILOVERS=12 LEASEHOLD_CUTS=50 LEASEHOLD_ROUNDS=60 $(GO) test -tags faults -count=1 -timeout=24h ./cluster
 	LEASEHOLD_FAULTS=full $(GO) test -count=1 -timeout=24h ./faults
 
 fuzz: ## each fuzz target for a while: make fuzz FUZZTIME=10m

@@ -213,13 +213,15 @@ func (w *world) rotateUnderLoad(rotations int, login func(user, password string)
 	var mu sync.Mutex
 	changed := sync.NewCond(&mu)
 	rotated, logins := 0, 0      // guarded by mu
-	seen := make([]int, clients) // how many rotations were over when a client last read what it logged in with; guarded by mu
+	uses := make([]int, clients) // how many rotations were over when a client read what it logs in with now; guarded by mu
 	var all sync.WaitGroup
 	for i := range clients {
 		all.Go(func() {
 			for {
 				mu.Lock()
 				at := rotated
+				uses[i] = at
+				changed.Broadcast()
 				mu.Unlock()
 				if at == rotations {
 					return
@@ -237,16 +239,14 @@ func (w *world) rotateUnderLoad(rotations int, login func(user, password string)
 					}
 				}
 				mu.Lock()
-				seen[i] = at
 				logins++
-				changed.Broadcast()
 				mu.Unlock()
 			}
 		})
 	}
 	for range rotations {
 		mu.Lock()
-		for slices.Min(seen) < rotated {
+		for slices.Min(uses) < rotated { // what was handed out is good for one more rotation, not two
 			changed.Wait()
 		}
 		mu.Unlock()
