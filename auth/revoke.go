@@ -11,13 +11,31 @@ import (
 // Revoke ends the token in row seq with all its descendants: none of them is alive once Revoke has returned. The reaper
 // is woken to end their leases. A token that has ended already, or never was, is no error.
 func (s *Store) Revoke(ctx context.Context, seq int64) error {
-	return s.update(ctx, "revoke a token", func(tx *store.Tx) error {
-		n, err := tx.Exec(`UPDATE tokens SET state = 'dead', due_at = $1 WHERE seq = $2 AND state = 'live'`, store.Micros(tx.Now()), seq)
-		if n > 0 {
-			tx.AfterCommit(s.wake)
+	return s.update(ctx, "revoke a token", func(tx *store.Tx) error { return s.revoke(tx, seq) })
+}
+
+// RevokeSelf is Revoke at the token's own request.
+//
+// Errors: Unauthenticated (it has ended since it was let in, perhaps in a way that keeps its children).
+func (s *Store) RevokeSelf(ctx context.Context, seq int64) error {
+	return s.update(ctx, "revoke a token at its own request", func(tx *store.Tx) error {
+		alive, err := s.Alive(tx, seq)
+		switch {
+		case err != nil:
+			return err
+		case !alive:
+			return denied()
 		}
-		return err
+		return s.revoke(tx, seq)
 	})
+}
+
+func (s *Store) revoke(tx *store.Tx, seq int64) error {
+	n, err := tx.Exec(`UPDATE tokens SET state = 'dead', due_at = $1 WHERE seq = $2 AND state = 'live'`, store.Micros(tx.Now()), seq)
+	if n > 0 {
+		tx.AfterCommit(s.wake)
+	}
+	return err
 }
 
 // RevokeOrphan ends the token in row seq and its leases, and makes orphans of its children.

@@ -93,6 +93,36 @@ func testRevokeOrphanKeepsTheChildren(t *testing.T, f *fixture) {
 	f.mustWork(t, cText, "child, after its former grandparent was revoked")
 }
 
+// Whoever ends his own token hears no when it has ended meanwhile: its children may live on.
+func TestRevokeSelf(t *testing.T) { onEach(t, testRevokeSelf) }
+
+func testRevokeSelf(t *testing.T, f *fixture) {
+	a, _ := f.mustCreate(t, hour(auth.Spec{}))
+	b, _ := f.mustCreate(t, hour(auth.Spec{Parent: a.Seq}))
+	c, cText := f.mustCreate(t, hour(auth.Spec{Parent: b.Seq}))
+	_, dText := f.mustCreate(t, hour(auth.Spec{Parent: c.Seq}))
+	if err := f.RevokeOrphan(t.Context(), b.Seq); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, f.RevokeSelf(t.Context(), b.Seq), errs.Unauthenticated, "permission denied")
+	f.mustWork(t, cText, "child of a severed token")
+	if err := f.RevokeSelf(t.Context(), c.Seq); err != nil {
+		t.Error(err)
+	}
+	f.mustNotWork(t, cText, "revoked")
+	f.mustNotWork(t, dText, "child of a revoked token")
+	wantRefused(t, f.RevokeSelf(t.Context(), c.Seq), errs.Unauthenticated, "permission denied")
+
+	last, _ := f.mustCreate(t, hour(auth.Spec{NumUses: 1}))
+	if err := f.Use(t.Context(), &last); err != nil || last.NumUses != -1 {
+		t.Fatalf("%d uses left, %v", last.NumUses, err)
+	}
+	if err := f.RevokeSelf(t.Context(), last.Seq); err != nil {
+		t.Errorf("with the last use: %v", err)
+	}
+	f.mustRevoke(t, last.Seq) // as is done after the last use
+}
+
 // A token that has ended with its parent must not give life back to its children.
 func TestRevokeOrphanRefusesWhatHasEnded(t *testing.T) {
 	onEach(t, testRevokeOrphanRefusesWhatHasEnded)

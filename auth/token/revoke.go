@@ -18,10 +18,13 @@ func (e *tokens) revoke(ctx context.Context, _ *engine.Request, f *engine.Fields
 
 func (e *tokens) revokeSelf(ctx context.Context, r *engine.Request, _ *engine.Fields) (*engine.Response, error) {
 	t, err := e.caller(ctx, r)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case t.Type == auth.Batch:
+		return nil, batchRefused()
 	}
-	return nil, e.end(ctx, t)
+	return nil, e.Tokens.RevokeSelf(ctx, t.Seq)
 }
 
 func (e *tokens) revokeAccessor(ctx context.Context, _ *engine.Request, f *engine.Fields) (*engine.Response, error) {
