@@ -67,12 +67,14 @@
 //
 // A static role (static-roles/:name) manages the password of a user that somebody else made. It is handed out without a lease
 // (static-creds/:name), and rotated now and then: each period, or by a line of cron. The next password is sealed in the role's row
-// before the database hears of it, and becomes the present one when it logs in:
+// before the database hears of it, and becomes the present one when the database has it:
 //
 //	settled ---stage, claim---> claimed ---ALTER, log in, commit---> settled (new password)
 //	                            ^     |
 //	               claim it     |     | no answer, does not log in, or the claimant has died
 //	                            +-- doubtful
+//
+// The login is left out of a planned rotation by the plugin's own statement when the one before went well: see proven.
 //
 // Whoever finds a staged password that the database may have sends the same one again, which changes nothing where it is there
 // already. It is given up only when the database has said no to every statement that would set it, so whoever learns that it is in

@@ -345,6 +345,41 @@ func TestStaticStatementsThatDoNothing(t *testing.T) {
 	}
 }
 
+// A new password is tried unless nothing is in doubt about it: a login is dear.
+func TestStaticLogins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect()
+	logins := func(what string, want int, rotate func()) {
+		t.Helper()
+		_, before := w.hooks.count()
+		last := w.rotation("st")["last_vault_rotation"]
+		w.clock.Advance(time.Hour)
+		rotate()
+		if _, after := w.hooks.count(); after-before != want || w.rotation("st")["last_vault_rotation"] == last {
+			t.Errorf("%s: %d logins, want %d; status: %v", what, after-before, want, w.rotation("st"))
+		}
+	}
+	user := w.static(nil)
+	logins("by hand", 1, func() { w.must(engine.Update, "rotate-role/st", nil) })
+	logins("planned", 0, w.rotate)
+	w.must(engine.Update, "static-roles/st", data{"username": user, "rotation_statements": `ALTER ROLE "{{name}}" PASSWORD '{{password}}'`})
+	logins("by statements of the operator's own", 1, w.rotate)
+	w.must(engine.Update, "static-roles/st", data{"username": user, "rotation_statements": []string{}})
+	logins("after a failure", 1, func() {
+		w.hooks.set(func(h *hooks) {
+			h.alter = func(context.Context, plugins.Database, string, plugins.Change) error {
+				return &plugins.Error{Op: "alter user", Class: plugins.Refused, Err: errors.New("not now")}
+			}
+		})
+		w.rotate()
+		w.hooks.set(func(h *hooks) { h.alter = nil })
+		w.clock.Advance(time.Minute)
+		w.rotate()
+	})
+	logins("after a success", 0, w.rotate)
+}
+
 // A process dies, or an answer is lost, on either side of the statement. Whatever happens, static-creds hands out a password that
 // logs in at once, and the rotation is finished.
 func TestStaticCrash(t *testing.T) {
