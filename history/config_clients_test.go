@@ -339,15 +339,18 @@ func (c *client) administer(m *mount) bool {
 		return true
 	}
 	c.revoked(o, m.path+"/", true)
-	hide, gone := o, o
-	hide.verb, gone.verb = "hide", "gone"
-	if o.class == no {
-		gone.verb = "show"
-	}
+	hide, gone, show := o, o, o
+	hide.verb, gone.verb, show.verb = "hide", "gone", "show"
 	if o.class != unknown {
-		hide.class, gone.class = yes, yes
+		hide.class, gone.class, show.class = yes, yes, yes
 	}
-	c.record.add(hide, gone)
+	c.record.add(hide)
+	if o.class != no {
+		c.record.add(gone)
+	}
+	if o.class != yes { // nobody may have heard that it was refused
+		c.record.add(show)
+	}
 	return o.class != unknown
 }
 

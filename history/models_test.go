@@ -112,7 +112,7 @@ const (
 	hidden
 )
 
-// A mount. One client at a time enables and disables; a call to disable is a hide and a gone, of the same times.
+// A mount. One client at a time enables and disables; a call to disable is a hide and then a gone or a show, of the same times.
 //
 //	enable          no: the path is in use
 //	hide, gone

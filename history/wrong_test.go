@@ -98,6 +98,13 @@ func TestModels(t *testing.T) {
 		{"mount", "the former mount's value", false, story{
 			enabled, did(2, 3, "put", yes, "x"), did(4, 5, "hide", yes, ""), did(4, 5, "gone", yes, ""), did(6, 7, "enable", yes, ""), did(8, 9, "get", yes, "> x"),
 		}},
+		{"mount", "back after a refusal that nobody heard", true, story{
+			enabled, did(2, 3, "hide", unknown, ""), did(2, 3, "gone", unknown, ""), did(2, 3, "show", unknown, ""), did(4, 5, "has", no, ""), did(6, 7, "has", yes, ""),
+		}},
+		{"mount", "back after it was disabled without an answer, and empty", false, story{
+			enabled, did(1, 2, "put", yes, "x"), did(3, 4, "hide", unknown, ""), did(3, 4, "gone", unknown, ""), did(3, 4, "show", unknown, ""), did(5, 6, "has", no, ""),
+			did(7, 8, "get", yes, "> x"), did(9, 10, "empty", yes, ""),
+		}},
 		{"mount", "back after a refusal", true, story{enabled, did(2, 5, "hide", yes, ""), did(2, 5, "show", yes, ""), did(3, 4, "has", no, ""), did(6, 7, "has", yes, "")}},
 
 		{"term", "rotated", true, story{did(0, 1, "rotate", yes, ""), did(2, 3, "read", yes, "> 2")}},
