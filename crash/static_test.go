@@ -131,11 +131,10 @@ func (r *rig) killRotation(point, operation, role string, run func(r *rig)) {
 	if r.static("next after "+when, role).password == after.password {
 		r.t.Errorf("%s: the next rotation did nothing", when)
 	}
-	switch role {
-	case "made":
-		r.root(http.MethodDelete, "database/static-roles/made", nil)
-	case "kept":
-		r.writeStatic("kept", "24h")
+	// It is made anew: else its password is sent once more when the dead process's time is over, which may be at the next point.
+	r.root(http.MethodDelete, "database/static-roles/"+role, nil)
+	if role != "made" {
+		r.writeStatics()
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 // piece is as much of a value as is looked for: less may be there by chance.
 const piece = 16
 
-// Residues is how many of the values an SQLite store's files hold a piece of.
-func Residues(tb testing.TB, path string, values [][]byte) int {
+// residues is how many of the values an SQLite store's files hold a piece of.
+func residues(tb testing.TB, path string, values [][]byte) int {
 	tb.Helper()
 	of := map[[piece]byte]int{}
 	for i, v := range values {
@@ -44,13 +44,25 @@ func Residues(tb testing.TB, path string, values [][]byte) int {
 // AwaitErased fails the test when the files of an open SQLite store do not lose every piece of the values.
 func AwaitErased(tb testing.TB, path string, values [][]byte) {
 	tb.Helper()
+	await(tb, path, values, 0)
+}
+
+// AwaitFound fails the test when the files of an open SQLite store do not come to hold a piece of each value. They may lack some for a
+// moment, while values move from one to the other.
+func AwaitFound(tb testing.TB, path string, values [][]byte) {
+	tb.Helper()
+	await(tb, path, values, len(values))
+}
+
+func await(tb testing.TB, path string, values [][]byte, want int) {
+	tb.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; {
-		left := Residues(tb, path, values)
-		if left == 0 {
+		found := residues(tb, path, values)
+		if found == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			tb.Errorf("the files hold pieces of %d of %d erased values", left, len(values))
+			tb.Errorf("the files hold pieces of %d of %d values, want %d", found, len(values), want)
 			return
 		}
 		<-time.After(5 * time.Millisecond) // nobody tells
